@@ -1,0 +1,72 @@
+//! Calls of the API, with the key once there is one.
+
+use reqwest::{Client, Method};
+use serde_json::Value;
+
+use crate::Error;
+
+/// Who calls.
+pub struct Api {
+    client: Client,
+    base: String,
+    key: Option<String>,
+}
+
+impl Api {
+    /// A caller without a key.
+    ///
+    /// # Errors
+    /// The HTTP client cannot be made.
+    pub fn new(base: &str) -> Result<Self, Error> {
+        // An error here means that there is a provider already.
+        rustls::crypto::ring::default_provider().install_default().ok();
+        Ok(Self { client: Client::builder().no_proxy().build()?, base: base.to_owned(), key: None })
+    }
+
+    /// Calls with this key from now on.
+    pub fn with_key(self, key: String) -> Self {
+        Self { key: Some(key), ..self }
+    }
+
+    /// The answer to a GET.
+    ///
+    /// # Errors
+    /// No answer, or one that is no success: its body is shown.
+    pub async fn get(&self, path: &str) -> Result<Value, Error> {
+        self.call(Method::GET, path, None).await
+    }
+
+    /// The answer to a POST.
+    ///
+    /// # Errors
+    /// As [`Self::get`].
+    pub async fn post(&self, path: &str, body: &Value) -> Result<Value, Error> {
+        self.call(Method::POST, path, Some(body)).await
+    }
+
+    async fn call(&self, method: Method, path: &str, body: Option<&Value>) -> Result<Value, Error> {
+        let mut request = self.client.request(method.clone(), format!("{}{path}", self.base));
+        if let Some(key) = &self.key {
+            request = request.bearer_auth(key);
+        }
+        if let Some(body) = body {
+            request = request.json(body);
+        }
+        let answer = request.send().await?;
+        let status = answer.status();
+        let text = answer.text().await?;
+        if !status.is_success() {
+            return Err(format!("{method} {path}: {status} {text}").into());
+        }
+        Ok(serde_json::from_str(&text)?)
+    }
+}
+
+/// A text inside an answer, named by a JSON pointer.
+///
+/// # Errors
+/// It is not there.
+pub fn text(answer: &Value, pointer: &str) -> Result<String, Error> {
+    let found = answer.pointer(pointer).and_then(Value::as_str);
+    Ok(found.ok_or_else(|| format!("no {pointer} in {answer}"))?.to_owned())
+}

@@ -1,0 +1,19 @@
+//! Runs one DDL text on either database: the few type names that differ are written as `{uuid}`, `{bytes}`, `{json}`.
+
+use sea_orm_migration::{prelude::*, sea_orm::DatabaseBackend};
+
+/// Executes `sql` with the type names of the database at hand.
+///
+/// # Errors
+/// Whatever the database refuses.
+#[expect(clippy::literal_string_with_formatting_args, reason = "the braces are ours")]
+#[expect(
+    clippy::disallowed_methods,
+    reason = "a migration runs several statements at once, without parameters"
+)]
+pub async fn run(manager: &SchemaManager<'_>, sql: &str) -> Result<(), DbErr> {
+    let postgres = manager.get_database_backend() == DatabaseBackend::Postgres;
+    let (uuid, bytes, json) = if postgres { ("uuid", "bytea", "jsonb") } else { ("blob", "blob", "text") };
+    let sql = sql.replace("{uuid}", uuid).replace("{bytes}", bytes).replace("{json}", json);
+    manager.get_connection().execute_unprepared(&sql).await.map(|_| ())
+}

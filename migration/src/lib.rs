@@ -1,0 +1,29 @@
+//! The schema, one file per step. Steps are expand → migrate → contract: a step that has been released is never
+//! changed, and every step runs on SQLite and on PostgreSQL.
+//!
+//! Times are microseconds since the epoch in BIGINT columns, so that both databases compare and index them alike.
+pub use sea_orm_migration::prelude::*;
+
+mod ddl;
+mod m20261124_000001_create_accounts;
+mod m20261124_000002_create_contacts;
+mod m20261124_000003_create_campaigns;
+mod m20261124_000004_create_enrollments;
+mod m20261124_000005_create_engine;
+
+/// All steps in order.
+#[derive(Debug)]
+pub struct Migrator;
+
+#[async_trait::async_trait]
+impl MigratorTrait for Migrator {
+    fn migrations() -> Vec<Box<dyn MigrationTrait>> {
+        vec![
+            Box::new(m20261124_000001_create_accounts::Migration),
+            Box::new(m20261124_000002_create_contacts::Migration),
+            Box::new(m20261124_000003_create_campaigns::Migration),
+            Box::new(m20261124_000004_create_enrollments::Migration),
+            Box::new(m20261124_000005_create_engine::Migration),
+        ]
+    }
+}

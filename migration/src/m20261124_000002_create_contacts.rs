@@ -1,0 +1,16 @@
+//! Contact imports, contacts and suppressed addresses.
+
+use sea_orm_migration::prelude::*;
+
+use crate::ddl;
+
+/// Contact imports, contacts and suppressed addresses.
+#[derive(DeriveMigrationName)]
+pub struct Migration;
+
+#[async_trait::async_trait]
+impl MigrationTrait for Migration {
+    async fn up(&self, manager: &SchemaManager) -> Result<(), DbErr> {
+        ddl::run(manager, include_str!("m20261124_000002_create_contacts.sql")).await
+    }
+}

@@ -1,0 +1,16 @@
+//! Batches, enrollments, deliveries and what counts them.
+
+use sea_orm_migration::prelude::*;
+
+use crate::ddl;
+
+/// Batches, enrollments, deliveries and what counts them.
+#[derive(DeriveMigrationName)]
+pub struct Migration;
+
+#[async_trait::async_trait]
+impl MigrationTrait for Migration {
+    async fn up(&self, manager: &SchemaManager) -> Result<(), DbErr> {
+        ddl::run(manager, include_str!("m20261124_000004_create_enrollments.sql")).await
+    }
+}

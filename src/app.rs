@@ -1,0 +1,90 @@
+//! Wiring only: which routes, middlewares, tasks and workers the application has, and in which order it starts.
+
+use std::path::Path;
+
+use async_trait::async_trait;
+use loco_rs::{
+    Result,
+    app::{AppContext, Hooks, Initializer},
+    bgworker::Queue,
+    boot::{BootResult, StartMode, create_app},
+    config::Config,
+    controller::{AppRoutes, middleware::MiddlewareLayer},
+    environment::Environment,
+    task::Tasks,
+};
+use migration::Migrator;
+
+use crate::{
+    config, controllers, db, engine, errors, http, initializers, jobs::DbQueue, state::AppState, tasks,
+    workers,
+};
+
+/// The application.
+#[derive(Debug)]
+pub struct App;
+
+#[async_trait]
+impl Hooks for App {
+    fn app_name() -> &'static str {
+        env!("CARGO_CRATE_NAME")
+    }
+
+    fn app_version() -> String {
+        env!("CARGO_PKG_VERSION").to_owned()
+    }
+
+    async fn load_config(environment: &Environment) -> Result<Config> {
+        config::load(environment)
+    }
+
+    async fn boot(mode: StartMode, environment: &Environment, config: Config) -> Result<BootResult> {
+        create_app::<Self, Migrator>(mode, environment, config).await
+    }
+
+    /// Runs twice in one `start`: it only replaces the pool and the queue of the context it is given.
+    async fn after_context(mut ctx: AppContext) -> Result<AppContext> {
+        let settings = config::Settings::from_config(&ctx.config)
+            .map_err(|error| loco_rs::Error::Message(error.to_string()))?;
+        ctx.db.clone().close().await?;
+        ctx.db = db::connect(&ctx.config.database).await?;
+        errors::set_docs_base(&settings.error_docs_base);
+        Ok(DbQueue::install(ctx, settings.engine.poll))
+    }
+
+    async fn before_run(ctx: &AppContext) -> Result<()> {
+        AppState::prepare(ctx).await.map(|_| ())
+    }
+
+    async fn initializers(_ctx: &AppContext) -> Result<Vec<Box<dyn Initializer>>> {
+        Ok(initializers::all())
+    }
+
+    fn middlewares(ctx: &AppContext) -> Vec<Box<dyn MiddlewareLayer>> {
+        http::fallback::stack(ctx)
+    }
+
+    fn routes(_ctx: &AppContext) -> AppRoutes {
+        controllers::routes()
+    }
+
+    async fn connect_workers(ctx: &AppContext, queue: &Queue) -> Result<()> {
+        workers::register(ctx, queue).await
+    }
+
+    fn register_tasks(tasks: &mut Tasks) {
+        tasks::register(tasks);
+    }
+
+    async fn truncate(_ctx: &AppContext) -> Result<()> {
+        Ok(())
+    }
+
+    async fn seed(ctx: &AppContext, _path: &Path) -> Result<()> {
+        AppState::prepare(ctx).await.map(|_| ())
+    }
+
+    async fn on_shutdown(ctx: &AppContext) {
+        engine::stop_embedded(ctx).await;
+    }
+}

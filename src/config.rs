@@ -1,0 +1,192 @@
+//! The settings of `config/<environment>.yaml`, checked at start: a wrong or missing value stops it with one line that
+//! names the variable.
+
+use std::{path::Path, str::FromStr, time::Duration};
+
+use loco_rs::{config::Config, environment::Environment};
+use serde::Deserialize;
+
+/// What the operator may set, parsed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Settings {
+    /// Base of links in mails, without a trailing slash.
+    pub public_url: String,
+    /// `MASTER_KEY` as given; empty where the key file is to be used.
+    pub master_key: String,
+    /// Where the key is made at first start; empty where `MASTER_KEY` is required.
+    pub master_key_file: String,
+    /// Whether private and loopback addresses may be dialled.
+    pub allow_private_networks: bool,
+    /// Whether SMTP and IMAP may go without TLS.
+    pub allow_plain_mail: bool,
+    /// The sending engine.
+    pub engine: EngineSettings,
+    /// Base of `type` in error bodies, without a trailing slash.
+    pub error_docs_base: String,
+}
+
+/// How the engine works.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct EngineSettings {
+    /// Whether `start` runs it in its own process.
+    pub embedded: bool,
+    /// How many lanes a process sends through at a time.
+    pub concurrency: usize,
+    /// How often loops look for work when nothing rings.
+    pub poll: Duration,
+    /// How long a process may be silent before what it holds is void.
+    pub dead_after: Duration,
+    /// How long to wait for the reply to the final dot.
+    pub final_reply: Duration,
+    /// How long a stopping process may take to finish what is marked.
+    pub shutdown: Duration,
+}
+
+/// The section `settings`, all as text so that a wrong value can be named.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Raw {
+    public_url: String,
+    master_key: String,
+    master_key_file: String,
+    allow_private_networks: String,
+    allow_plain_mail: String,
+    engine_embedded: String,
+    engine_concurrency: String,
+    engine_poll_ms: String,
+    engine_dead_after_seconds: String,
+    smtp_final_reply_seconds: String,
+    shutdown_seconds: String,
+    error_docs_base: String,
+}
+
+/// A value that stops the start.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{variable} {problem}")]
+pub struct ConfigError {
+    /// The environment variable at fault.
+    pub variable: &'static str,
+    /// What is wrong with it, and what is expected.
+    pub problem: String,
+}
+
+impl ConfigError {
+    /// A complaint about `variable`.
+    pub fn new(variable: &'static str, problem: impl Into<String>) -> Self {
+        Self { variable, problem: problem.into() }
+    }
+}
+
+impl Settings {
+    /// Reads and checks all settings.
+    ///
+    /// # Errors
+    /// Names the first variable that is wrong or missing.
+    pub fn from_config(config: &Config) -> Result<Self, ConfigError> {
+        let section = config.settings.clone().unwrap_or_default();
+        let raw: Raw = serde_json::from_value(section).map_err(|error| {
+            ConfigError::new("config", format!("has a wrong section `settings`: {error}"))
+        })?;
+        check_database(&config.database.uri)?;
+        let public_url = match raw.public_url.trim() {
+            "" => format!("http://localhost:{}", config.server.port),
+            given => web_address("PUBLIC_URL", given)?,
+        };
+        if raw.master_key.is_empty() && raw.master_key_file.is_empty() {
+            return Err(ConfigError::new(
+                "MASTER_KEY",
+                "is missing: 32 random bytes in base64 are needed here",
+            ));
+        }
+        Ok(Self {
+            public_url,
+            master_key: raw.master_key,
+            master_key_file: raw.master_key_file,
+            allow_private_networks: switch("ALLOW_PRIVATE_NETWORKS", &raw.allow_private_networks)?,
+            allow_plain_mail: switch("ALLOW_PLAIN_MAIL", &raw.allow_plain_mail)?,
+            engine: EngineSettings {
+                embedded: switch("ENGINE_EMBEDDED", &raw.engine_embedded)?,
+                concurrency: number("ENGINE_CONCURRENCY", &raw.engine_concurrency, 1, 10_000)?,
+                poll: Duration::from_millis(number("ENGINE_POLL_MS", &raw.engine_poll_ms, 10, 60_000)?),
+                dead_after: seconds("ENGINE_DEAD_AFTER_SECONDS", &raw.engine_dead_after_seconds, 2, 3_600)?,
+                final_reply: seconds("SMTP_FINAL_REPLY_SECONDS", &raw.smtp_final_reply_seconds, 1, 3_600)?,
+                shutdown: seconds("SHUTDOWN_SECONDS", &raw.shutdown_seconds, 1, 3_600)?,
+            },
+            error_docs_base: web_address("ERROR_DOCS_BASE", &raw.error_docs_base)?,
+        })
+    }
+}
+
+fn check_database(uri: &str) -> Result<(), ConfigError> {
+    if uri.is_empty() {
+        return Err(ConfigError::new(
+            "DATABASE_URL",
+            "is missing: sqlite://… or postgres://… is needed here",
+        ));
+    }
+    let known = ["sqlite:", "postgres://", "postgresql://"].iter().any(|scheme| uri.starts_with(scheme));
+    if known {
+        Ok(())
+    } else {
+        Err(ConfigError::new("DATABASE_URL", "must begin with sqlite:// or postgres://"))
+    }
+}
+
+fn switch(variable: &'static str, text: &str) -> Result<bool, ConfigError> {
+    match text {
+        "true" | "1" | "yes" | "on" => Ok(true),
+        "false" | "0" | "no" | "off" => Ok(false),
+        _ => Err(ConfigError::new(variable, format!("must be true or false, not \"{text}\""))),
+    }
+}
+
+fn number<T>(variable: &'static str, text: &str, least: T, most: T) -> Result<T, ConfigError>
+where
+    T: Copy + FromStr + PartialOrd + std::fmt::Display,
+{
+    match text.parse::<T>() {
+        Ok(value) if value >= least && value <= most => Ok(value),
+        _ => Err(ConfigError::new(
+            variable,
+            format!("must be a whole number from {least} to {most}, not \"{text}\""),
+        )),
+    }
+}
+
+fn seconds(variable: &'static str, text: &str, least: u64, most: u64) -> Result<Duration, ConfigError> {
+    number(variable, text, least, most).map(Duration::from_secs)
+}
+
+fn web_address(variable: &'static str, text: &str) -> Result<String, ConfigError> {
+    let uri = text.parse::<axum::http::Uri>().ok();
+    let whole = uri.filter(|uri| matches!(uri.scheme_str(), Some("http" | "https")) && uri.host().is_some());
+    match whole {
+        Some(uri) if uri.query().is_none() => Ok(text.trim_end_matches('/').to_owned()),
+        _ => {
+            Err(ConfigError::new(variable, format!("must be an http:// or https:// address, not \"{text}\"")))
+        }
+    }
+}
+
+/// Reads the file of the environment. `PORT` is looked at first because the file's parser would not name it, and the
+/// directory of an SQLite file is made, so that a first start needs nothing.
+///
+/// # Errors
+/// One line that says what is wrong.
+#[expect(clippy::disallowed_methods, reason = "settings are read here")]
+pub fn load(environment: &Environment) -> loco_rs::Result<Config> {
+    if let Ok(port) = std::env::var("PORT") {
+        number::<u16>("PORT", &port, 1, u16::MAX)
+            .map_err(|error| loco_rs::Error::Message(error.to_string()))?;
+    }
+    let config = environment.load()?;
+    // Before anything connects: the driver would not name the variable.
+    check_database(&config.database.uri).map_err(|error| loco_rs::Error::Message(error.to_string()))?;
+    let file = config.database.uri.strip_prefix("sqlite://").and_then(|rest| rest.split('?').next());
+    if let Some(directory) =
+        file.and_then(|file| Path::new(file).parent()).filter(|path| !path.as_os_str().is_empty())
+    {
+        std::fs::create_dir_all(directory)?;
+    }
+    Ok(config)
+}

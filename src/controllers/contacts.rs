@@ -1,0 +1,62 @@
+//! Contacts of the account.
+
+use axum::{Json, debug_handler, extract::State};
+use loco_rs::{app::AppContext, controller::Routes, prelude::get};
+use sea_orm::{ColumnTrait, QueryFilter};
+
+use crate::{
+    clock::Timestamp,
+    errors::ApiResult,
+    http::{List, Listed, NoFields, PathIds, Query, Write},
+    models::contacts::{self, Column, Entity},
+    params::contacts::{ContactChange, ContactFilters},
+    state::AppState,
+    tenancy::{Scope, TenantEntity},
+    views::{
+        Gone,
+        contacts::{Contact, ContactDetail},
+    },
+};
+
+/// The routes of this file.
+pub fn routes() -> Routes {
+    Routes::new().add("/contacts", get(list)).add("/contacts/{id}", get(show).patch(update).delete(delete))
+}
+
+#[debug_handler(state = AppContext)]
+async fn list(scope: Scope, list: List<ContactFilters>) -> ApiResult<Listed<Contact>> {
+    let mut rows = scope.find::<Entity>();
+    if let Some(email) = &list.filters.email {
+        // uq_contacts_email
+        rows = rows.filter(Column::EmailKey.eq(email.trim().to_ascii_lowercase()));
+    }
+    let rows = list.page.apply(rows, Column::Id).all(&scope.db()).await?;
+    Ok(list.answer(rows, |row| row.id, Contact::from))
+}
+
+#[debug_handler(state = AppContext)]
+async fn show(path: PathIds, scope: Scope, _: Query<NoFields>) -> ApiResult<Json<ContactDetail>> {
+    let contact = scope.get::<Entity>(path.id("id", Entity::MISSING)?).await?;
+    let enrollments = contacts::latest_enrollments(&scope, contact.id).await?;
+    Ok(Json(ContactDetail::new(contact, enrollments)))
+}
+
+#[debug_handler(state = AppContext)]
+async fn update(
+    path: PathIds,
+    State(ctx): State<AppContext>,
+    write: Write<ContactChange>,
+) -> ApiResult<Json<ContactDetail>> {
+    let (scope, key) = (write.scope, AppState::of(&ctx)?.suppression_key);
+    let id = scope.get::<Entity>(path.id("id", Entity::MISSING)?).await?.id;
+    let contact = contacts::update(&scope, &key, id, write.body.parse()?).await?;
+    let enrollments = contacts::latest_enrollments(&scope, id).await?;
+    Ok(Json(ContactDetail::new(contact, enrollments)))
+}
+
+#[debug_handler(state = AppContext)]
+async fn delete(path: PathIds, write: Write<NoFields>) -> ApiResult<Json<Gone>> {
+    let id = path.id("id", Entity::MISSING)?;
+    contacts::delete(&write.scope, id, Timestamp::now()).await?;
+    Ok(Json(Gone::deleted(id)))
+}

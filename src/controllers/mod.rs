@@ -1,0 +1,37 @@
+//! HTTP in, HTTP out, nothing else: one file per resource, extractors, one or two calls on models, a view.
+
+mod account;
+mod api_keys;
+mod campaigns;
+mod contact_imports;
+mod contacts;
+mod deliveries;
+mod dispatch;
+mod enrollments;
+mod outreaches;
+mod previews;
+mod signup;
+mod smtp_credentials;
+mod status;
+mod unsubscribe;
+
+use loco_rs::controller::AppRoutes;
+
+/// Every route of the application.
+pub fn routes() -> AppRoutes {
+    AppRoutes::empty()
+        .add_route(status::routes())
+        .add_route(signup::routes())
+        .add_route(account::routes())
+        .add_route(api_keys::routes())
+        .add_route(campaigns::routes())
+        .add_route(smtp_credentials::routes())
+        .add_route(previews::routes())
+        .add_route(enrollments::routes())
+        .add_route(dispatch::routes())
+        .add_route(deliveries::routes())
+        .add_route(contact_imports::routes())
+        .add_route(contacts::routes())
+        .add_route(outreaches::routes())
+        .add_route(unsubscribe::routes())
+}

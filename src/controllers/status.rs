@@ -1,0 +1,29 @@
+//! `GET /status`: is the service up, and does its database answer?
+
+use axum::{Json, debug_handler, extract::State};
+use loco_rs::{app::AppContext, controller::Routes, prelude::get};
+use serde::Serialize;
+
+use crate::{
+    errors::{ApiError, ApiResult},
+    http::{NoFields, Query},
+};
+
+/// The routes of this file.
+pub fn routes() -> Routes {
+    Routes::new().add("/status", get(show))
+}
+
+/// What `GET /status` answers.
+#[derive(Debug, Serialize)]
+pub struct Status {
+    status: &'static str,
+    version: &'static str,
+    database: &'static str,
+}
+
+#[debug_handler(state = AppContext)]
+async fn show(_: Query<NoFields>, State(ctx): State<AppContext>) -> ApiResult<Json<Status>> {
+    ctx.db.ping().await.map_err(ApiError::unavailable)?;
+    Ok(Json(Status { status: "ok", version: env!("CARGO_PKG_VERSION"), database: "ok" }))
+}

@@ -1,0 +1,164 @@
+//! The connection pool and the one way to begin a write.
+//!
+//! Loco's own pool sets its SQLite pragmas on one connection only and pings before every use; this one sets them on
+//! every connection. SQLite has one writer: writers of this process queue fairly here instead of polling the file lock.
+
+use std::{sync::Arc, time::Duration};
+
+use loco_rs::config;
+use sea_orm::{
+    ConnectOptions, Database, DatabaseConnection, DatabaseExecutor, DatabaseTransaction, DbBackend, DbErr,
+    IntoDatabaseExecutor, SqliteTransactionMode, TransactionOptions, TransactionTrait,
+    sqlx::sqlite::{SqliteJournalMode, SqliteSynchronous},
+};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+
+/// Opens the pool.
+///
+/// # Errors
+/// When the database cannot be reached.
+pub async fn connect(config: &config::Database) -> Result<DatabaseConnection, DbErr> {
+    let mut options = ConnectOptions::new(&config.uri);
+    options
+        .max_connections(config.max_connections)
+        .min_connections(config.min_connections)
+        .connect_timeout(Duration::from_millis(config.connect_timeout))
+        .acquire_timeout(Duration::from_millis(config.acquire_timeout.unwrap_or(5_000)))
+        .idle_timeout(Duration::from_millis(config.idle_timeout))
+        .sqlx_logging(config.enable_logging)
+        .test_before_acquire_if_idle_for(Duration::from_secs(30))
+        .map_sqlx_sqlite_opts(|sqlite| {
+            // FULL: with NORMAL a power cut can undo a committed mark, and that doubles a mail.
+            sqlite
+                .create_if_missing(true)
+                .journal_mode(SqliteJournalMode::Wal)
+                .synchronous(SqliteSynchronous::Full)
+                .busy_timeout(Duration::from_secs(10))
+                .foreign_keys(true)
+                .pragma("cache_size", "-16000")
+                .pragma("temp_store", "memory")
+                .optimize_on_close(true, None)
+        });
+    Database::connect(options).await
+}
+
+/// The pool together with the queue of this process's SQLite writers.
+#[derive(Clone, Debug)]
+pub struct Db {
+    pool: DatabaseConnection,
+    writers: Option<Arc<Semaphore>>,
+}
+
+impl Db {
+    /// Wraps an open pool.
+    pub fn new(pool: DatabaseConnection) -> Self {
+        let writers = (pool.get_database_backend() == DbBackend::Sqlite).then(|| Arc::new(Semaphore::new(1)));
+        Self { pool, writers }
+    }
+
+    /// For reading outside a transaction.
+    pub const fn pool(&self) -> &DatabaseConnection {
+        &self.pool
+    }
+
+    /// Which database it is.
+    pub fn backend(&self) -> DbBackend {
+        self.pool.get_database_backend()
+    }
+
+    /// Begins a transaction that may write: `BEGIN IMMEDIATE` on SQLite, because one that reads first and writes later
+    /// fails at once when another connection wrote in between.
+    ///
+    /// # Errors
+    /// When no connection is to be had.
+    pub async fn begin(&self) -> Result<WriteTx, DbErr> {
+        let permit = match &self.writers {
+            Some(queue) => {
+                let permit = Arc::clone(queue).acquire_owned().await;
+                Some(permit.map_err(|_| DbErr::Custom("the writers' queue is closed".into()))?)
+            }
+            None => None,
+        };
+        let options = TransactionOptions {
+            sqlite_transaction_mode: Some(SqliteTransactionMode::Immediate),
+            ..TransactionOptions::default()
+        };
+        let tx = self.pool.begin_with_options(options).await?;
+        Ok(WriteTx { tx, _permit: permit })
+    }
+}
+
+/// An open transaction; dropped without [`WriteTx::commit`], it rolls back.
+#[derive(Debug)]
+pub struct WriteTx {
+    tx: DatabaseTransaction,
+    _permit: Option<OwnedSemaphorePermit>,
+}
+
+impl WriteTx {
+    /// Where statements of the transaction go.
+    pub fn executor(&self) -> DatabaseExecutor<'_> {
+        (&self.tx).into_database_executor()
+    }
+
+    /// The transaction itself, for what wants a connection.
+    pub const fn connection(&self) -> &DatabaseTransaction {
+        &self.tx
+    }
+
+    /// Makes it durable.
+    ///
+    /// # Errors
+    /// When the database could not confirm it; it may or may not have happened.
+    pub async fn commit(self) -> Result<(), DbErr> {
+        self.tx.commit().await
+    }
+
+    /// [`Self::commit`] for a transaction that scopes shared; all of them must be gone.
+    ///
+    /// # Errors
+    /// As there, and when a scope is still alive.
+    pub async fn commit_shared(self: Arc<Self>) -> Result<(), DbErr> {
+        match Arc::into_inner(self) {
+            Some(tx) => tx.commit().await,
+            None => Err(DbErr::Custom("a scope outlived its transaction".into())),
+        }
+    }
+
+    /// Undoes it.
+    ///
+    /// # Errors
+    /// When the database could not be told; it rolls back by itself then.
+    pub async fn rollback(self) -> Result<(), DbErr> {
+        self.tx.rollback().await
+    }
+}
+
+/// SQL for the database's own clock in microseconds since the epoch: leases of several processes are compared by it.
+pub const fn clock_sql(backend: DbBackend) -> &'static str {
+    match backend {
+        DbBackend::Postgres => "(extract(epoch FROM clock_timestamp()) * 1000000)::bigint",
+        DbBackend::Sqlite | DbBackend::MySql | _ => "CAST(unixepoch('subsec') * 1000000 AS INTEGER)",
+    }
+}
+
+/// Row locks exist on PostgreSQL only; on SQLite the writer's lock covers everything.
+pub const fn lock_sql(backend: DbBackend, lock: RowLock) -> &'static str {
+    match (backend, lock) {
+        (DbBackend::Postgres, RowLock::Update) => " FOR UPDATE",
+        (DbBackend::Postgres, RowLock::UpdateSkipLocked) => " FOR UPDATE SKIP LOCKED",
+        (DbBackend::Postgres, RowLock::Share) => " FOR SHARE",
+        _ => "",
+    }
+}
+
+/// How rows of a SELECT are locked until the end of the transaction.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RowLock {
+    /// Nobody else may lock or change them.
+    Update,
+    /// The same, leaving out rows that somebody else holds.
+    UpdateSkipLocked,
+    /// Nobody may change them.
+    Share,
+}

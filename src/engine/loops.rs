@@ -1,0 +1,140 @@
+//! The list of the loops, and the lives of a process: registered, running until told to stop or declared dead, then
+//! registered anew.
+
+use std::{sync::Arc, time::Duration};
+
+use loco_rs::{Error, Result, app::AppContext, mailer::MailerWorker, prelude::BackgroundWorker};
+use tokio_util::sync::CancellationToken;
+
+use super::{
+    context::EngineContext,
+    doorbell::Doorbells,
+    process::Process,
+    recovery, sender,
+    supervisor::{Loop, RestartWait, Supervisor},
+    sweeper,
+};
+use crate::{config::EngineSettings, jobs::DbQueue, state::AppState, workers};
+
+/// How long a renewal that is under way may take at the end.
+const HEART_STOPS_WITHIN: Duration = Duration::from_secs(1);
+
+/// Runs the engine until `stop` is cancelled and the loops have ended, at most `settings.shutdown` later.
+///
+/// # Errors
+/// When the queue is not installed, a worker cannot be registered, or the process cannot be written down at the start.
+pub async fn run(app: AppContext, settings: EngineSettings, stop: CancellationToken) -> Result<()> {
+    let jobs = DbQueue::of(&app).ok_or(Error::QueueProviderMissing)?;
+    let queue = app.queue_provider.as_ref().ok_or(Error::QueueProviderMissing)?;
+    queue.register(MailerWorker::build(&app)).await?;
+    workers::register(&app, queue).await?;
+    let state = AppState::prepare(&app).await?;
+    let mut ctx = new_life(&app, settings, &stop).await?;
+    loop {
+        let heart = start_heart(&ctx);
+        let mut supervisor = Supervisor::new(ctx.clone(), RestartWait::default());
+        for work in loops(&jobs, &state) {
+            supervisor.start(work);
+        }
+        tracing::info!(process = %ctx.process.id, "engine started");
+        supervisor.run(settings.shutdown).await;
+        heart.stop().await;
+        if let Err(error) = ctx.process.resign(&ctx.db).await {
+            tracing::warn!(process = %ctx.process.id, %error, "engine could not say that it stopped");
+        }
+        if stop.is_cancelled() {
+            tracing::info!(process = %ctx.process.id, "engine stopped");
+            return Ok(());
+        }
+        ctx = reborn(&app, settings, &stop).await?;
+    }
+}
+
+/// The heartbeat, which goes on while the other loops stop: what is being sent is finished alive.
+struct Heart {
+    supervisor: Supervisor,
+    stop: CancellationToken,
+}
+
+/// Starts the heartbeat of one life.
+fn start_heart(ctx: &EngineContext) -> Heart {
+    let (stop, life) = (CancellationToken::new(), ctx.shutdown.clone());
+    let ctx = EngineContext { shutdown: stop.clone(), ..ctx.clone() };
+    let mut supervisor = Supervisor::new(ctx, RestartWait::default());
+    supervisor.start(Loop::new("heartbeat", move |ctx| {
+        let life = life.clone();
+        async move {
+            ctx.process.keep_alive(&ctx.writer, &life, &ctx.shutdown).await;
+            Ok(())
+        }
+    }));
+    Heart { supervisor, stop }
+}
+
+impl Heart {
+    async fn stop(self) {
+        self.stop.cancel();
+        self.supervisor.run(HEART_STOPS_WITHIN).await;
+    }
+}
+
+/// Every loop of the engine. A new one is added here and nowhere else.
+fn loops(jobs: &Arc<DbQueue>, state: &AppState) -> Vec<Loop> {
+    let jobs = Arc::clone(jobs);
+    let (sends, recovers) = (state.clone(), state.clone());
+    vec![
+        Loop::new("jobs", move |ctx| {
+            let jobs = Arc::clone(&jobs);
+            async move {
+                jobs.run_until(ctx.writer, ctx.shutdown).await;
+                Ok(())
+            }
+        }),
+        Loop::new("sender", move |ctx| sender::run(ctx, sends.clone())),
+        Loop::new("recovery", move |ctx| recovery::run(ctx, recovers.clone())),
+        Loop::new("sweeper", sweeper::run),
+    ]
+}
+
+/// Registers this process and makes what its loops are handed.
+async fn new_life(
+    app: &AppContext,
+    settings: EngineSettings,
+    stop: &CancellationToken,
+) -> Result<EngineContext> {
+    let process = Process::register(&app.db, &process_name(), settings.dead_after).await?;
+    Ok(EngineContext {
+        db: app.db.clone(),
+        writer: AppState::prepare(app).await?.db,
+        shutdown: stop.child_token(),
+        poll: settings.poll,
+        doorbells: Doorbells::of(app),
+        process,
+    })
+}
+
+/// The same after a death: the database was out of reach for a while, so it is waited for.
+async fn reborn(
+    app: &AppContext,
+    settings: EngineSettings,
+    stop: &CancellationToken,
+) -> Result<EngineContext> {
+    loop {
+        match new_life(app, settings, stop).await {
+            Ok(ctx) => return Ok(ctx),
+            Err(error) if stop.is_cancelled() => return Err(error),
+            Err(error) => tracing::error!(%error, "engine process not registered"),
+        }
+        tokio::select! {
+            () = stop.cancelled() => {}
+            () = tokio::time::sleep(Duration::from_secs(1)) => {}
+        }
+    }
+}
+
+/// The host's name, where it is known, and the process's number.
+fn process_name() -> String {
+    let host = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
+    let host = host.trim();
+    format!("{}:{}", if host.is_empty() { "host" } else { host }, std::process::id())
+}

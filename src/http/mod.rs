@@ -1,0 +1,28 @@
+//! What every request goes through and every handler is given: bodies, queries, ids in paths,
+//! pages, request ids, deadlines, and the envelope around everything that is refused.
+//!
+//! Nothing here knows a resource of the product.
+
+mod answer;
+mod auth;
+pub mod envelope;
+pub mod fallback;
+pub mod json;
+pub mod paging;
+pub mod path;
+pub mod query;
+pub mod request_id;
+pub mod timeout;
+
+#[cfg(test)]
+mod router_tests;
+
+mod serde_words;
+mod write;
+
+pub use answer::{Accepted, Created};
+pub use json::NoFields;
+pub use paging::{List, Listed};
+pub use path::PathIds;
+pub use query::Query;
+pub use write::{AfterCommit, LateWrite, Prepare, PreparedWrite, PublicWrite, Write};

@@ -1,0 +1,224 @@
+//! One transaction for each request that changes something.
+//!
+//! [`Write`] authenticates, reads and parses the body, and only then begins the transaction: a slow client never holds
+//! SQLite's one writer. [`commit_or_roll_back`] wraps every handler: a success commits, any error rolls back.
+
+use std::{future::Future, sync::Arc};
+
+use axum::{
+    extract::{FromRequest, Request},
+    http::{header, request::Parts},
+    middleware::Next,
+    response::{IntoResponse, Response},
+};
+use loco_rs::app::AppContext;
+use parking_lot::Mutex;
+use serde::de::DeserializeOwned;
+
+use super::{
+    auth,
+    json::{self, NoFields},
+    query,
+};
+use crate::{
+    db::WriteTx,
+    errors::{ApiError, ApiResult},
+    state::AppState,
+    tenancy::{Caller, Conn, Scope, SystemScope},
+};
+
+/// An authenticated change: its scope is on the request's transaction.
+#[derive(Debug)]
+pub struct Write<B> {
+    /// The account's data.
+    pub scope: Scope,
+    /// The parsed body.
+    pub body: B,
+    /// Whose key it is.
+    pub caller: Caller,
+    /// What to do once the change is durable.
+    pub after: AfterCommit,
+}
+
+/// A change by somebody without a key (signup, unsubscribe).
+#[derive(Debug)]
+pub struct PublicWrite<B> {
+    /// All accounts.
+    pub system: SystemScope,
+    /// The parsed body.
+    pub body: B,
+}
+
+/// The transaction of a request, from its beginning to its end.
+#[derive(Clone, Debug, Default)]
+pub struct TxSlot {
+    open: Arc<Mutex<Option<Arc<WriteTx>>>>,
+    after: AfterCommit,
+}
+
+/// Something to be done once.
+type Act = Box<dyn FnOnce() + Send>;
+
+/// What is done when the transaction has committed, never before: waking a loop, say.
+#[derive(Clone, Default)]
+pub struct AfterCommit(Arc<Mutex<Vec<Act>>>);
+
+impl AfterCommit {
+    /// Has `act` done after the commit.
+    pub fn then(&self, act: impl FnOnce() + Send + 'static) {
+        self.0.lock().push(Box::new(act));
+    }
+}
+
+impl std::fmt::Debug for AfterCommit {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_tuple("AfterCommit").field(&self.0.lock().len()).finish()
+    }
+}
+
+impl<B: DeserializeOwned + Send> FromRequest<AppContext> for Write<B> {
+    type Rejection = ApiError;
+
+    async fn from_request(request: Request, ctx: &AppContext) -> Result<Self, ApiError> {
+        let unopened = Unopened::<B>::read(request, ctx).await?;
+        let conn = begin(&unopened.slot, ctx).await?;
+        Ok(Self {
+            scope: Scope::of(&unopened.caller, conn),
+            body: unopened.body,
+            caller: unopened.caller,
+            after: unopened.slot.after,
+        })
+    }
+}
+
+/// An authenticated change whose transaction has not begun.
+struct Unopened<B> {
+    body: B,
+    caller: Caller,
+    slot: TxSlot,
+}
+
+/// An authenticated change that looks around before its transaction begins: what it then asks of the network holds no
+/// connection.
+pub struct LateWrite<B> {
+    /// The account's data, for reading.
+    pub scope: Scope,
+    /// The parsed body.
+    pub body: B,
+    caller: Caller,
+    slot: TxSlot,
+    ctx: AppContext,
+}
+
+impl<B> LateWrite<B> {
+    /// Begins the transaction, once.
+    ///
+    /// # Errors
+    /// When no connection is to be had.
+    pub async fn begin(self) -> ApiResult<Write<B>> {
+        let conn = begin(&self.slot, &self.ctx).await?;
+        let scope = Scope::of(&self.caller, conn);
+        Ok(Write { scope, body: self.body, caller: self.caller, after: self.slot.after })
+    }
+}
+
+impl<B: DeserializeOwned + Send> FromRequest<AppContext> for LateWrite<B> {
+    type Rejection = ApiError;
+
+    async fn from_request(request: Request, ctx: &AppContext) -> Result<Self, ApiError> {
+        let Unopened { body, caller, slot } = Unopened::<B>::read(request, ctx).await?;
+        let scope = Scope::of(&caller, Conn::Pool(AppState::of(ctx)?.db.pool().clone()));
+        Ok(Self { scope, body, caller, slot, ctx: ctx.clone() })
+    }
+}
+
+impl<B: DeserializeOwned> Unopened<B> {
+    async fn read(request: Request, ctx: &AppContext) -> ApiResult<Self> {
+        let limit = json::body_limit(&request);
+        let (mut parts, body) = request.into_parts();
+        let caller = auth::authenticate(&mut parts, ctx).await?;
+        let slot = parts.extensions.get::<TxSlot>().cloned().unwrap_or_default();
+        let body = parse(&parts, body, limit).await?;
+        Ok(Self { body, caller, slot })
+    }
+}
+
+/// A body that needs something before its transaction may begin: names resolved, templates compiled.
+pub trait Prepare: DeserializeOwned + Send {
+    /// What it becomes.
+    type Ready: Send;
+
+    /// Does the work. A refusal that must wait for a look-up of its parent goes into the result.
+    fn prepare(self, state: &AppState) -> impl Future<Output = Self::Ready> + Send;
+}
+
+/// A [`Write`] whose body was prepared before the transaction began.
+#[derive(Debug)]
+pub struct PreparedWrite<B: Prepare>(pub Write<B::Ready>);
+
+impl<B: Prepare> FromRequest<AppContext> for PreparedWrite<B> {
+    type Rejection = ApiError;
+
+    async fn from_request(request: Request, ctx: &AppContext) -> Result<Self, ApiError> {
+        let unopened = Unopened::<B>::read(request, ctx).await?;
+        let body = unopened.body.prepare(&AppState::of(ctx)?).await;
+        let conn = begin(&unopened.slot, ctx).await?;
+        let scope = Scope::of(&unopened.caller, conn);
+        Ok(Self(Write { scope, body, caller: unopened.caller, after: unopened.slot.after }))
+    }
+}
+
+impl<B: DeserializeOwned + Send> FromRequest<AppContext> for PublicWrite<B> {
+    type Rejection = ApiError;
+
+    async fn from_request(request: Request, ctx: &AppContext) -> Result<Self, ApiError> {
+        let limit = json::body_limit(&request);
+        let (parts, body) = request.into_parts();
+        let slot = parts.extensions.get::<TxSlot>().cloned().unwrap_or_default();
+        let body = parse(&parts, body, limit).await?;
+        Ok(Self { system: SystemScope::new(begin(&slot, ctx).await?), body })
+    }
+}
+
+/// Reads the body whole, then its query (a change takes none) and its fields.
+async fn parse<B: DeserializeOwned>(parts: &Parts, body: axum::body::Body, limit: usize) -> ApiResult<B> {
+    let bytes = json::read_body(&parts.headers, body, limit).await?;
+    let content_type = parts.headers.get(header::CONTENT_TYPE).map(|value| value.to_str().unwrap_or(""));
+    let fields = json::parse_body(content_type, &bytes)?;
+    query::parse_query::<NoFields>(parts.uri.query().unwrap_or_default())?;
+    Ok(fields)
+}
+
+async fn begin(slot: &TxSlot, ctx: &AppContext) -> Result<Conn, ApiError> {
+    let tx = Arc::new(AppState::of(ctx)?.db.begin().await?);
+    *slot.open.lock() = Some(Arc::clone(&tx));
+    Ok(Conn::Tx(tx))
+}
+
+/// Ends the transaction that the handler's extractor began, by what the handler answered.
+pub async fn commit_or_roll_back(mut request: Request, next: Next) -> Response {
+    let slot = TxSlot::default();
+    request.extensions_mut().insert(slot.clone());
+    let response = next.run(request).await;
+    let Some(tx) = slot.open.lock().take() else { return response };
+    // The handler has returned, so nobody else holds the transaction any more.
+    let Some(tx) = Arc::into_inner(tx) else {
+        return ApiError::internal("a handler kept its transaction").into_response();
+    };
+    if !response.status().is_success() {
+        if let Err(error) = tx.rollback().await {
+            tracing::warn!(%error, "roll-back was not confirmed; the database rolls back by itself");
+        }
+        return response;
+    }
+    match tx.commit().await {
+        Ok(()) => {
+            let acts = std::mem::take(&mut *slot.after.0.lock());
+            for act in acts {
+                act();
+            }
+            response
+        }
+        Err(error) => ApiError::from(error).into_response(),
+    }
+}

@@ -1,0 +1,156 @@
+//! The queue in Loco's slot. [`DbQueue::install`] plugs it in, at boot. Loco's queue names and tags are not used: every process with an engine runs every job.
+
+use std::{sync::Arc, time::Duration};
+
+use async_trait::async_trait;
+use loco_rs::{
+    Error, Result,
+    app::AppContext,
+    bgworker::{Job as LocoJob, JobHandler, JobStatus, Queue, QueueProvider},
+};
+use sea_orm::DatabaseConnection;
+use serde_json::Value as Json;
+use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
+
+use super::{Job, enqueue_on, handlers::Handlers, listing, run::Claimer};
+use crate::{
+    db::Db,
+    engine::{Doorbell, Doorbells},
+};
+
+/// Jobs that one process runs at once.
+const SLOTS: usize = 8;
+
+/// Our queue on the `jobs` table.
+pub struct DbQueue {
+    db: DatabaseConnection,
+    handlers: Handlers,
+    bell: Doorbell,
+    stop: CancellationToken,
+    poll: Duration,
+}
+
+impl DbQueue {
+    /// A queue on `db` that looks for due jobs at every ring of `bell`, and every `poll` without one.
+    pub fn new(db: DatabaseConnection, bell: Doorbell, poll: Duration) -> Self {
+        Self { db, handlers: Handlers::default(), bell, stop: CancellationToken::new(), poll }
+    }
+
+    /// Makes it the queue of an application, and keeps it where the engine finds it ([`DbQueue::of`]).
+    pub fn install(ctx: AppContext, poll: Duration) -> AppContext {
+        let queue = Arc::new(Self::new(ctx.db.clone(), Doorbells::of(&ctx).jobs, poll));
+        ctx.shared_store.insert(Arc::clone(&queue));
+        ctx.into_builder().queue_provider(Arc::new(Queue::from_provider(queue))).build()
+    }
+
+    /// The queue that [`DbQueue::install`] plugged into this application.
+    pub fn of(ctx: &AppContext) -> Option<Arc<Self>> {
+        ctx.shared_store.get::<Arc<Self>>()
+    }
+
+    /// Runs due jobs until `stop`, then waits for those that run. Jobs that are dropped half-way come back when their
+    /// lease has run out.
+    pub async fn run_until(&self, db: Db, stop: CancellationToken) {
+        let claimer = Claimer {
+            db,
+            handlers: self.handlers.clone(),
+            bell: self.bell.clone(),
+            stop,
+            poll: self.poll,
+            slots: SLOTS,
+        };
+        claimer.run().await;
+    }
+}
+
+#[async_trait]
+impl QueueProvider for DbQueue {
+    async fn enqueue(
+        &self,
+        class: String,
+        _queue: Option<String>,
+        args: Json,
+        _tags: Option<Vec<String>>,
+        priority: Option<i32>,
+    ) -> Result<Option<String>> {
+        let mut job = Job::new(class, args);
+        job.priority = priority.unwrap_or(0);
+        let id = enqueue_on(&self.db, job).await?;
+        self.bell.ring();
+        Ok(id.map(|id| id.to_string()))
+    }
+
+    async fn register_handler(&self, name: String, handler: JobHandler) -> Result<()> {
+        self.handlers.register(name, handler);
+        Ok(())
+    }
+
+    async fn run(&self, _tags: Vec<String>) -> Result<()> {
+        self.run_until(Db::new(self.db.clone()), self.stop.clone()).await;
+        Ok(())
+    }
+
+    /// Nothing to set up: the table is made by the application's migrations.
+    async fn setup(&self) -> Result<()> {
+        Ok(())
+    }
+
+    async fn clear(&self) -> Result<()> {
+        listing::clear(&self.db, None, Duration::ZERO).await?;
+        Ok(())
+    }
+
+    async fn ping(&self) -> Result<()> {
+        Ok(self.db.ping().await?)
+    }
+
+    async fn get_jobs(&self, status: Option<&Vec<JobStatus>>, age_days: Option<i64>) -> Result<Vec<LocoJob>> {
+        let age = days(age_days.unwrap_or(0));
+        Ok(listing::list(&self.db, status.map(Vec::as_slice), age).await?)
+    }
+
+    async fn cancel_jobs_by_name(&self, name: &str) -> Result<()> {
+        listing::cancel(&self.db, name).await?;
+        Ok(())
+    }
+
+    async fn clear_by_status(&self, status: Vec<JobStatus>) -> Result<()> {
+        listing::clear(&self.db, Some(&status), Duration::ZERO).await?;
+        Ok(())
+    }
+
+    async fn clear_jobs_older_than(&self, age_days: i64, status: Option<&Vec<JobStatus>>) -> Result<()> {
+        listing::clear(&self.db, status.map(Vec::as_slice), days(age_days)).await?;
+        Ok(())
+    }
+
+    async fn requeue(&self, age_minutes: &i64) -> Result<()> {
+        listing::requeue(&self.db, Duration::from_secs(whole(*age_minutes).saturating_mul(60))).await?;
+        Ok(())
+    }
+
+    async fn retry_failed(&self, id: Option<&str>) -> Result<u64> {
+        let id = id.map(Uuid::parse_str).transpose().map_err(|error| Error::string(&error.to_string()))?;
+        let retried = listing::retry(&self.db, id).await?;
+        self.bell.ring();
+        Ok(retried)
+    }
+
+    fn describe(&self) -> String {
+        "jobs table in the application's database".to_owned()
+    }
+
+    fn shutdown(&self) -> Result<()> {
+        self.stop.cancel();
+        Ok(())
+    }
+}
+
+fn whole(number: i64) -> u64 {
+    u64::try_from(number).unwrap_or(0)
+}
+
+fn days(number: i64) -> Duration {
+    Duration::from_secs(whole(number).saturating_mul(86_400))
+}

@@ -1,0 +1,124 @@
+//! Running claimed jobs: one claimer per process, as many jobs at once as there are slots, each with its heartbeat.
+
+use std::{
+    panic::AssertUnwindSafe,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use futures_util::FutureExt;
+use loco_rs::bgworker::JobHandler;
+use sea_orm::DbErr;
+use tokio::{sync::Semaphore, task::JoinSet};
+use tokio_util::sync::CancellationToken;
+
+use super::{
+    handlers::Handlers,
+    lease::{self, Claim, Fenced, LEASE},
+};
+use crate::{db::Db, engine::Doorbell};
+
+/// What the claimer works with.
+pub(super) struct Claimer {
+    pub(super) db: Db,
+    pub(super) handlers: Handlers,
+    pub(super) bell: Doorbell,
+    pub(super) stop: CancellationToken,
+    pub(super) poll: Duration,
+    pub(super) slots: usize,
+}
+
+impl Claimer {
+    /// Claims and runs jobs until told to stop, then waits for those that run. Trouble of the database is waited out
+    /// here: giving up would abort the jobs that run.
+    pub(super) async fn run(&self) {
+        let slots = Arc::new(Semaphore::new(self.slots));
+        let mut running = JoinSet::new();
+        while !self.stop.is_cancelled() {
+            if let Err(error) = self.start_due(&slots, &mut running).await {
+                tracing::error!(%error, "due jobs not claimed");
+            }
+            tokio::select! {
+                () = self.stop.cancelled() => {}
+                () = self.bell.wait(self.poll) => {}
+            }
+        }
+        while running.join_next().await.is_some() {}
+    }
+
+    /// Starts jobs while there are any, never claiming one that no slot is free for.
+    async fn start_due(&self, slots: &Arc<Semaphore>, running: &mut JoinSet<()>) -> Result<(), DbErr> {
+        lease::settle_expired(&self.db).await?;
+        loop {
+            while running.try_join_next().is_some() {}
+            let slot = tokio::select! {
+                () = self.stop.cancelled() => return Ok(()),
+                slot = Arc::clone(slots).acquire_owned() => slot,
+            };
+            let Ok(slot) = slot else { return Ok(()) };
+            let Some(claim) = lease::claim(&self.db).await? else { return Ok(()) };
+            let (db, handler) = (self.db.clone(), self.handlers.find(&claim.name));
+            running.spawn(async move {
+                run_claimed(&db, handler, &claim).await;
+                drop(slot);
+            });
+        }
+    }
+}
+
+/// Performs one claimed job and records how it went. Trouble of the record itself is logged: the lease runs out then,
+/// and the job comes back.
+async fn run_claimed(db: &Db, handler: Option<Arc<JobHandler>>, claim: &Claim) {
+    let recorded = match perform(db, handler, claim).await {
+        Performed::Done => lease::complete(db, claim).await,
+        Performed::Failed(reason) => {
+            tracing::warn!(job = %claim.id, name = claim.name, attempt = claim.attempts, reason, "job attempt failed");
+            lease::fail_attempt(db, claim, &reason).await
+        }
+        Performed::LeaseLost => Ok(Fenced::Lost),
+    };
+    match recorded {
+        Ok(Fenced::Held) => {}
+        Ok(Fenced::Lost) => {
+            tracing::warn!(job = %claim.id, name = claim.name, "job lease lost, result dropped");
+        }
+        Err(error) => tracing::error!(job = %claim.id, name = claim.name, %error, "job result not recorded"),
+    }
+}
+
+enum Performed {
+    Done,
+    Failed(String),
+    LeaseLost,
+}
+
+/// Runs the work beside its heartbeat. When the lease is lost the work is dropped where it waits.
+async fn perform(db: &Db, handler: Option<Arc<JobHandler>>, claim: &Claim) -> Performed {
+    let Some(handler) = handler else {
+        return Performed::Failed("no worker of this name is registered".to_owned());
+    };
+    let work = async { handler(claim.id.to_string(), claim.args.clone()).await };
+    tokio::select! {
+        ended = AssertUnwindSafe(work).catch_unwind() => match ended {
+            Ok(Ok(())) => Performed::Done,
+            Ok(Err(error)) => Performed::Failed(error.to_string()),
+            Err(_) => Performed::Failed("the worker panicked".to_owned()),
+        },
+        () = keep_lease(db, claim) => Performed::LeaseLost,
+    }
+}
+
+/// Renews the lease three times per length of it; returns when it is lost, or has not been renewed in time.
+async fn keep_lease(db: &Db, claim: &Claim) {
+    let mut held_since = Instant::now();
+    while held_since.elapsed() < LEASE {
+        tokio::time::sleep(LEASE / 3).await;
+        let asked = Instant::now();
+        match tokio::time::timeout(LEASE / 3, lease::renew(db, claim)).await {
+            Ok(Ok(Fenced::Held)) => held_since = asked,
+            Ok(Ok(Fenced::Lost)) => return,
+            Ok(Err(error)) => tracing::warn!(job = %claim.id, %error, "job lease not renewed"),
+            Err(_) => tracing::warn!(job = %claim.id, "job lease not renewed in time"),
+        }
+    }
+}

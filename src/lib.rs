@@ -1,0 +1,23 @@
+//! Ampout: outbound email for developers and their agents.
+
+pub mod app;
+pub mod clock;
+pub mod config;
+pub mod controllers;
+pub mod crypto;
+pub mod db;
+pub mod engine;
+pub mod errors;
+pub mod http;
+pub mod initializers;
+pub mod jobs;
+pub mod models;
+pub mod net;
+pub mod paging;
+pub mod params;
+pub mod sending;
+pub mod state;
+pub mod tasks;
+pub mod tenancy;
+pub mod views;
+pub mod workers;

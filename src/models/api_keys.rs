@@ -1,0 +1,118 @@
+//! API keys: made once, shown once, looked up by their digest.
+
+use sea_orm::{ColumnTrait, QueryFilter};
+use uuid::Uuid;
+
+pub use super::_entities::api_keys::{Column, Entity, Model};
+use super::states::ClientKind;
+use crate::{
+    clock::{Timestamp, new_id},
+    crypto::ApiKeyPlaintext,
+    db::Db,
+    errors::{ApiError, Code},
+    tenancy::{Caller, Conn, Scope, SystemScope, TenantEntity, tenant_entity},
+};
+
+tenant_entity!(api_keys, ApiKeyNotFound, visible: "api_keys.revoked_at IS NULL");
+
+/// How many active keys an account may have.
+pub const MOST: u64 = 100;
+/// `last_used_at` is written at most this often per key, in microseconds.
+const LAST_USED_EVERY: i64 = 60_000_000;
+
+/// Finds the active key with this digest and notes its use.
+///
+/// # Errors
+/// `unauthorized` when there is none, or its account is gone.
+pub async fn authenticate(db: &Db, digest: &[u8; 32]) -> Result<Caller, ApiError> {
+    let system = SystemScope::new(Conn::Pool(db.pool().clone()));
+    // uq_api_keys_digest
+    let row = system
+        .query_one(
+            "SELECT k.id, k.account_id, k.client_kind, k.last_used_at FROM api_keys k \
+             JOIN accounts a ON a.id = k.account_id \
+             WHERE k.digest = $1 AND k.revoked_at IS NULL AND a.deleted_at IS NULL",
+            [digest.to_vec().into()],
+        )
+        .await?
+        .ok_or_else(|| ApiError::new(Code::Unauthorized))?;
+    let caller = Caller {
+        account_id: row.try_get("", "account_id")?,
+        api_key_id: row.try_get("", "id")?,
+        client_kind: row.try_get("", "client_kind")?,
+    };
+    let last_used: Option<i64> = row.try_get("", "last_used_at")?;
+    let now = Timestamp::now().micros();
+    if last_used.is_none_or(|last| now - last >= LAST_USED_EVERY) {
+        note_use(db, caller.api_key_id, now).await?;
+    }
+    Ok(caller)
+}
+
+/// Guarded, so that of many requests at once one writes.
+async fn note_use(db: &Db, id: Uuid, now: i64) -> Result<(), ApiError> {
+    let tx = std::sync::Arc::new(db.begin().await?);
+    let system = SystemScope::new(Conn::Tx(std::sync::Arc::clone(&tx)));
+    system
+        .execute(
+            "UPDATE api_keys SET last_used_at = $2 WHERE id = $1 AND (last_used_at IS NULL OR last_used_at <= $3)",
+            [id.into(), now.into(), (now - LAST_USED_EVERY).into()],
+        )
+        .await?;
+    drop(system);
+    if let Some(tx) = std::sync::Arc::into_inner(tx) {
+        tx.commit().await?;
+    }
+    Ok(())
+}
+
+/// Makes a key; its plaintext exists only in the answer.
+///
+/// # Errors
+/// `validation_failed` past the bound of active keys.
+pub async fn issue(
+    scope: &Scope,
+    label: &str,
+    client_kind: ClientKind,
+) -> Result<(Model, ApiKeyPlaintext), ApiError> {
+    let plaintext = ApiKeyPlaintext::generate();
+    let row = Model {
+        id: new_id(),
+        account_id: scope.account_id(),
+        digest: plaintext.digest().to_vec(),
+        prefix: plaintext.prefix().to_owned(),
+        label: label.to_owned(),
+        client_kind,
+        last_used_at: None,
+        created_at: Timestamp::now(),
+        revoked_at: None,
+    };
+    scope.insert::<Entity>(row.clone()).await?;
+    Ok((row, plaintext))
+}
+
+/// Revokes a key at once, on every node: the next look-up does not find it.
+///
+/// # Errors
+/// `api_key_not_found`; `cannot_revoke_last_key` when no other is active.
+pub async fn revoke(scope: &Scope, id: Uuid) -> Result<(), ApiError> {
+    // Two keys that revoke each other at the same time must not both succeed: the account's keys are locked together.
+    let lock = crate::db::lock_sql(scope.backend(), crate::db::RowLock::Update);
+    let sql =
+        format!("SELECT id FROM api_keys WHERE account_id = $1 AND revoked_at IS NULL ORDER BY id{lock}");
+    let active = scope.query(&sql, []).await?;
+    let ids = active.iter().map(|row| row.try_get::<Uuid>("", "id")).collect::<Result<Vec<_>, _>>()?;
+    if !ids.contains(&id) {
+        return Err(ApiError::new(Entity::MISSING));
+    }
+    if ids.len() == 1 {
+        return Err(ApiError::new(Code::CannotRevokeLastKey));
+    }
+    scope
+        .update::<Entity>()
+        .col_expr(Column::RevokedAt, Timestamp::now().micros().into())
+        .filter(Column::Id.eq(id))
+        .exec(&scope.db())
+        .await?;
+    Ok(())
+}

@@ -1,0 +1,156 @@
+//! Contacts: who is written to.
+//!
+//! A visible contact holds its address for its account (`email_key`); a deleted one has given it up.
+
+use sea_orm::{
+    ActiveValue::Set, ColumnTrait, IntoActiveModel, QueryFilter, QueryOrder, QuerySelect, sea_query::Expr,
+};
+use uuid::Uuid;
+
+pub use super::_entities::contacts::{ActiveModel, Column, Entity, Model};
+use super::{
+    contact_rows,
+    custom_fields::CustomFields,
+    email_address::EmailAddress,
+    enrollments::{self, Stop},
+    states::Progress,
+    suppressions,
+};
+use crate::{
+    clock::Timestamp,
+    crypto::SuppressionKey,
+    errors::{ApiError, ApiResult, Constraint, Failures, Reason, on_constraint},
+    tenancy::{Scope, TenantEntity, tenant_entity},
+};
+
+tenant_entity!(contacts, ContactNotFound, visible: "contacts.deleted_at IS NULL AND NOT EXISTS (SELECT 1 FROM contact_imports ci WHERE ci.id = contacts.contact_import_id AND ci.deleted_at IS NOT NULL)");
+
+/// The address is another contact's.
+const EMAIL_TAKEN: Constraint =
+    Constraint::Unique { name: "uq_contacts_email", columns: "contacts.account_id, contacts.email_key" };
+
+/// How many enrollments a contact shows.
+const SHOWN_ENROLLMENTS: u64 = 100;
+
+/// What a PATCH changes; None leaves a field as it is.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Change {
+    /// Another address.
+    pub email: Option<EmailAddress>,
+    /// Another first name, or none.
+    pub first_name: Option<Option<String>>,
+    /// Another last name, or none.
+    pub last_name: Option<Option<String>>,
+    /// Another company, or none.
+    pub company: Option<Option<String>>,
+    /// Other fields, all of them.
+    pub custom: Option<CustomFields>,
+}
+
+/// The newest enrollments of a contact in campaigns that are not deleted.
+///
+/// # Errors
+/// What the database refuses.
+pub async fn latest_enrollments(scope: &Scope, contact_id: Uuid) -> ApiResult<Vec<enrollments::Model>> {
+    // ix_enrollments_contact; the campaign by its primary key
+    let rows = scope
+        .find::<enrollments::Entity>()
+        .filter(enrollments::Column::ContactId.eq(contact_id))
+        .filter(Expr::cust(LIVE_CAMPAIGN))
+        .order_by_desc(enrollments::Column::Id)
+        .limit(SHOWN_ENROLLMENTS);
+    Ok(rows.all(&scope.db()).await?)
+}
+
+const LIVE_CAMPAIGN: &str = "NOT EXISTS (SELECT 1 FROM campaigns ca WHERE ca.id = enrollments.campaign_id AND ca.deleted_at IS NOT NULL)";
+
+/// Changes a contact.
+///
+/// # Errors
+/// `contact_not_found`; `unprocessable` for another address while an enrollment is unfinished; `validation_failed` for
+/// an address that is taken.
+pub async fn update(scope: &Scope, key: &SuppressionKey, id: Uuid, change: Change) -> ApiResult<Model> {
+    if change.email.is_some() {
+        suppressions::hold_addresses(scope).await?;
+    }
+    let row = scope.lock::<Entity>(id).await?;
+    let new_email = change.email.filter(|email| email.as_str() != row.email);
+    let mut changed = row.clone().into_active_model();
+    if let Some(email) = new_email {
+        refuse_if_unfinished(scope, id).await?;
+        contact_rows::release_addresses(scope, &[email.key()], Timestamp::now()).await?;
+        // Once unsubscribed, a contact stays so, whatever its address.
+        let suppressed = suppressions::since(scope, key, email.as_str()).await?;
+        changed.unsubscribed_at = Set(row.unsubscribed_at.or(suppressed));
+        changed.email_key = Set(Some(email.key()));
+        changed.email = Set(email.as_str().to_owned());
+    }
+    if let Some(first_name) = change.first_name {
+        changed.first_name = Set(first_name);
+    }
+    if let Some(last_name) = change.last_name {
+        changed.last_name = Set(last_name);
+    }
+    if let Some(company) = change.company {
+        changed.company = Set(company);
+    }
+    if let Some(custom) = change.custom {
+        changed.custom = Set((!custom.is_empty()).then(|| custom.into()));
+    }
+    let saved = scope.save::<Entity>(id, changed).await;
+    on_constraint(saved, &[(EMAIL_TAKEN, &|| Failures::one("email", Reason::Taken))])?;
+    scope.get::<Entity>(id).await
+}
+
+/// Mail under way, or still to go, was promised to the address as it is.
+async fn refuse_if_unfinished(scope: &Scope, id: Uuid) -> ApiResult<()> {
+    // ix_enrollments_contact
+    let sql = "SELECT 1 AS one FROM enrollments e JOIN campaigns ca ON ca.id = e.campaign_id AND ca.deleted_at IS NULL \
+               WHERE e.account_id = $1 AND e.contact_id = $2 AND e.progress <> $3 LIMIT 1";
+    let finished = Progress::Finished.as_str();
+    match scope.query_one(sql, [id.into(), finished.into()]).await? {
+        Some(_) => Err(ApiError::unprocessable(
+            "The email cannot change while an enrollment of the contact is unfinished",
+        )),
+        None => Ok(()),
+    }
+}
+
+/// Deletes a contact: it is hidden and its address free at once, its enrollments are stopped. The rows are removed later.
+///
+/// # Errors
+/// `contact_not_found`.
+pub async fn delete(scope: &Scope, id: Uuid, now: Timestamp) -> ApiResult<()> {
+    scope.get::<Entity>(id).await?;
+    enrollments::stop_contacts(scope, &[id], Stop::Deleted, now).await?;
+    let deleted = scope
+        .execute(
+            "UPDATE contacts SET deleted_at = $3, email_key = NULL \
+             WHERE account_id = $1 AND id = $2 AND deleted_at IS NULL",
+            [id.into(), now.micros().into()],
+        )
+        .await?;
+    if deleted == 0 { Err(ApiError::new(Entity::MISSING)) } else { Ok(()) }
+}
+
+/// The contact that holds an address, hidden ones included.
+///
+/// # Errors
+/// What the database refuses.
+pub async fn id_by_address(scope: &Scope, email: &str) -> ApiResult<Option<Uuid>> {
+    // uq_contacts_email
+    let sql = "SELECT id FROM contacts WHERE account_id = $1 AND email_key = $2";
+    let row = scope.query_one(sql, [email.to_ascii_lowercase().into()]).await?;
+    Ok(row.map(|row| row.try_get("", "id")).transpose()?)
+}
+
+/// Notes that a contact unsubscribed; the first time stays.
+///
+/// # Errors
+/// What the database refuses.
+pub async fn note_unsubscribed(scope: &Scope, id: Uuid, now: Timestamp) -> ApiResult<()> {
+    let sql = "UPDATE contacts SET unsubscribed_at = $3 \
+               WHERE account_id = $1 AND id = $2 AND unsubscribed_at IS NULL";
+    scope.execute(sql, [id.into(), now.micros().into()]).await?;
+    Ok(())
+}

@@ -1,0 +1,46 @@
+//! Enrollments: one contact in one campaign.
+
+mod choose;
+mod enroll;
+mod stop;
+
+pub use choose::{Candidate, DeadDomains, HalfFull, Share, Skipped, domain_of};
+pub use enroll::{
+    CHUNK, Enrolled, OneContact, Slice, Target, domains, enroll_one, enroll_slice, lock_target, skips_of,
+};
+pub use stop::{Stop, stop_contacts, stop_one};
+
+pub use super::_entities::enrollments::{ActiveModel, Column, Entity, Model};
+use sea_orm::{ColumnTrait, QueryFilter};
+use uuid::Uuid;
+
+use super::states::EnrollmentStatus;
+use crate::{
+    errors::ApiResult,
+    paging::Page,
+    tenancy::{Scope, tenant_entity},
+};
+
+tenant_entity!(enrollments, NotFound, visible: "EXISTS (SELECT 1 FROM contacts c JOIN contact_imports ci ON ci.id = c.contact_import_id WHERE c.id = enrollments.contact_id AND c.deleted_at IS NULL AND ci.deleted_at IS NULL)");
+
+/// A page of a campaign's enrollments, newest first.
+///
+/// # Errors
+/// What the database refuses.
+pub async fn page(
+    scope: &Scope,
+    campaign_id: Uuid,
+    page: Page,
+    status: Option<EnrollmentStatus>,
+    batch_number: Option<i32>,
+) -> ApiResult<Vec<Model>> {
+    // ix_enrollments_page, ix_enrollments_status, ix_enrollments_batch_number
+    let mut rows = scope.find::<Entity>().filter(Column::CampaignId.eq(campaign_id));
+    if let Some(status) = status {
+        rows = rows.filter(Column::Status.eq(status));
+    }
+    if let Some(number) = batch_number {
+        rows = rows.filter(Column::BatchNumber.eq(number));
+    }
+    Ok(page.apply(rows, Column::Id).all(&scope.db()).await?)
+}

@@ -1,0 +1,34 @@
+//! Rules, validation, finders and transitions, one file per table. Never HTTP, never SMTP.
+
+pub mod _entities;
+pub mod accounts;
+pub mod api_keys;
+pub mod app_keys;
+pub mod batches;
+pub mod campaigns;
+pub mod contact_imports;
+pub mod contact_rows;
+pub mod contacts;
+pub mod custom_fields;
+pub mod deliveries;
+pub mod email_address;
+pub mod enroll_jobs;
+pub mod enrollment_skips;
+pub mod enrollments;
+pub mod header_text;
+pub mod opens;
+pub mod outreaches;
+pub mod periods;
+pub mod plans;
+pub mod removal;
+pub mod sequence_steps;
+pub mod smtp_credentials;
+pub mod sql;
+pub mod states;
+pub mod suppressions;
+pub mod tally;
+pub mod test_messages;
+
+pub use custom_fields::CustomFields;
+pub use email_address::EmailAddress;
+pub use header_text::HeaderText;

@@ -1,0 +1,89 @@
+//! Opens: the first load of a message's pixel.
+//!
+//! An open proves that the message arrived, so it raises the enrollment's status; it stops nothing.
+
+use std::sync::Arc;
+
+use uuid::Uuid;
+
+use super::{
+    states::{EnrollmentStatus, Progress},
+    tally::{Delta, Tally},
+};
+use crate::{
+    clock::Timestamp,
+    db::{Db, RowLock, lock_sql},
+    errors::ApiResult,
+    tenancy::{Conn, Scope, SystemScope},
+};
+
+/// Where an enrollment counts.
+#[derive(Clone, Copy, Debug)]
+struct Place {
+    campaign_id: Uuid,
+    batch_id: Uuid,
+}
+
+/// Notes the first open of an enrollment; a later one, or one of an enrollment that is gone, changes nothing and takes
+/// no write transaction. Best effort: the recipient's mail program cannot help a database in trouble.
+pub async fn note_first(db: &Db, account_id: Uuid, enrollment_id: Uuid, now: Timestamp) {
+    if let Err(error) = record_first(db, account_id, enrollment_id, now).await {
+        tracing::warn!(%error, %enrollment_id, "an open was not recorded");
+    }
+}
+
+async fn record_first(db: &Db, account_id: Uuid, enrollment_id: Uuid, now: Timestamp) -> ApiResult<()> {
+    let reading = SystemScope::new(Conn::Pool(db.pool().clone())).account(account_id);
+    let Some(place) = find_unopened(&reading, enrollment_id).await? else { return Ok(()) };
+    let tx = Arc::new(db.begin().await?);
+    let scope = SystemScope::new(Conn::Tx(Arc::clone(&tx))).account(account_id);
+    mark_opened(&scope, enrollment_id, place, now).await?;
+    drop(scope);
+    Ok(tx.commit_shared().await?)
+}
+
+/// The enrollment's place, unless it was opened already, or it, its contact or its campaign is deleted.
+async fn find_unopened(scope: &Scope, enrollment_id: Uuid) -> ApiResult<Option<Place>> {
+    // Every table by its primary key.
+    let sql = "SELECT e.campaign_id, e.batch_id FROM enrollments e \
+               JOIN contacts c ON c.id = e.contact_id AND c.deleted_at IS NULL \
+               JOIN contact_imports ci ON ci.id = c.contact_import_id AND ci.deleted_at IS NULL \
+               JOIN campaigns ca ON ca.id = e.campaign_id AND ca.deleted_at IS NULL \
+               WHERE e.account_id = $1 AND e.id = $2 AND e.opened_at IS NULL";
+    let Some(row) = scope.query_one(sql, [enrollment_id.into()]).await? else { return Ok(None) };
+    Ok(Some(Place { campaign_id: row.try_get("", "campaign_id")?, batch_id: row.try_get("", "batch_id")? }))
+}
+
+/// Locks in the order that everybody keeps: batch, totals, enrollment. Only then is the enrollment's state known.
+async fn mark_opened(scope: &Scope, enrollment_id: Uuid, place: Place, now: Timestamp) -> ApiResult<()> {
+    let Place { campaign_id, batch_id } = place;
+    let lock = lock_sql(scope.backend(), RowLock::Update);
+    let batch = format!("SELECT id FROM batches WHERE account_id = $1 AND id = $2{lock}");
+    scope.query_one(&batch, [batch_id.into()]).await?;
+    let totals =
+        format!("SELECT campaign_id FROM campaign_totals WHERE account_id = $1 AND campaign_id = $2{lock}");
+    scope.query_one(&totals, [campaign_id.into()]).await?;
+    let row = format!(
+        "SELECT status, progress FROM enrollments WHERE account_id = $1 AND id = $2 AND opened_at IS NULL{lock}"
+    );
+    let Some(row) = scope.query_one(&row, [enrollment_id.into()]).await? else { return Ok(()) };
+    let (status, progress) = (row.try_get("", "status")?, row.try_get("", "progress")?);
+    let mut tally = Tally::default();
+    tally.add(batch_id, campaign_id, delta(status, progress));
+    tally.write(scope).await?;
+    let raised =
+        if status.rank() < EnrollmentStatus::Opened.rank() { EnrollmentStatus::Opened } else { status };
+    let sql = "UPDATE enrollments SET opened_at = $3, status = $4 WHERE account_id = $1 AND id = $2";
+    scope.execute(sql, [enrollment_id.into(), now.micros().into(), raised.as_str().into()]).await?;
+    Ok(())
+}
+
+/// An open may be seen before the send itself is recorded. A finished row that is still pending has left the count of
+/// pending ones already.
+fn delta(status: EnrollmentStatus, progress: Progress) -> Delta {
+    let mut delta = Delta::reached(EnrollmentStatus::Opened);
+    if status == EnrollmentStatus::Pending && progress != Progress::Finished {
+        delta.pending = -1;
+    }
+    delta
+}

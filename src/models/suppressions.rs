@@ -1,0 +1,189 @@
+//! Addresses that unsubscribed, kept as keyed hashes that outlive the contact.
+//!
+//! What is held here is never sent to again by the account. An import and a change of address look here, and the send
+//! path looks again before every message.
+
+use std::{collections::HashMap, sync::Arc};
+
+use sea_orm::DbBackend;
+use uuid::Uuid;
+
+use super::{
+    contacts,
+    enrollments::{self, Stop},
+    sql::holes,
+};
+use crate::{
+    clock::Timestamp,
+    crypto::SuppressionKey,
+    db::Db,
+    errors::ApiResult,
+    sending::links::UnsubscribeLink,
+    tenancy::{Conn, Scope, SystemScope},
+};
+
+/// The keyed hash of an address in its account.
+pub type AddressHash = [u8; 32];
+
+/// Hashes of one statement.
+const PER_STATEMENT: usize = 500;
+/// Contacts of one page of a search by hash.
+const PER_PAGE: i64 = 5_000;
+
+/// Makes those who add addresses and those who suppress them go one at a time in an account, so that an address is
+/// never added between the look at the suppressions and the commit. False when the account is gone.
+///
+/// Nothing else waits for it: the lock leaves foreign keys to the account alone. Taken before any other lock.
+///
+/// # Errors
+/// What the database refuses.
+pub async fn hold_addresses(scope: &Scope) -> ApiResult<bool> {
+    let lock = if scope.backend() == DbBackend::Postgres { " FOR NO KEY UPDATE" } else { "" };
+    let sql = format!("SELECT id FROM accounts WHERE id = $1 AND deleted_at IS NULL{lock}");
+    Ok(scope.query_one(&sql, []).await?.is_some())
+}
+
+/// Which of these hashes are suppressed, and since when.
+///
+/// # Errors
+/// What the database refuses.
+pub async fn among(scope: &Scope, hashes: &[AddressHash]) -> ApiResult<HashMap<AddressHash, Timestamp>> {
+    let mut found = HashMap::new();
+    for chunk in hashes.chunks(PER_STATEMENT) {
+        // The primary key serves it.
+        let sql = format!(
+            "SELECT email_hash, created_at FROM suppressions WHERE account_id = $1 AND email_hash IN ({})",
+            holes(2, chunk.len())
+        );
+        for row in scope.query(&sql, chunk.iter().map(|hash| hash.to_vec().into())).await? {
+            let hash: Vec<u8> = row.try_get("", "email_hash")?;
+            if let Ok(hash) = hash.try_into() {
+                found.insert(hash, row.try_get("", "created_at")?);
+            }
+        }
+    }
+    Ok(found)
+}
+
+/// Whether the account has any suppression at all, which saves most imports the hashing.
+///
+/// # Errors
+/// What the database refuses.
+pub async fn any(scope: &Scope) -> ApiResult<bool> {
+    let row = scope.query_one("SELECT 1 AS one FROM suppressions WHERE account_id = $1 LIMIT 1", []).await?;
+    Ok(row.is_some())
+}
+
+/// Since when this address is suppressed, if it is.
+///
+/// # Errors
+/// What the database refuses.
+pub async fn since(scope: &Scope, key: &SuppressionKey, email: &str) -> ApiResult<Option<Timestamp>> {
+    let hash = key.hash(scope.account_id(), email);
+    Ok(among(scope, &[hash]).await?.remove(&hash))
+}
+
+/// Does what an unsubscribe link asks for. Repeatable: once the address is suppressed, a look is all it costs.
+///
+/// # Errors
+/// What the database refuses.
+pub async fn unsubscribe_link(
+    db: &Db,
+    key: &SuppressionKey,
+    link: UnsubscribeLink,
+    now: Timestamp,
+) -> ApiResult<()> {
+    let UnsubscribeLink { account_id, suppression_hash, enrollment_id } = link;
+    let reading = SystemScope::new(Conn::Pool(db.pool().clone())).account(account_id);
+    if among(&reading, &[suppression_hash]).await?.contains_key(&suppression_hash) {
+        return Ok(());
+    }
+    // The long search comes before the transaction; only what was imported meanwhile is searched inside.
+    let mut search = Search { key, hash: suppression_hash, after: Uuid::nil() };
+    let email = match search.of_enrollment(&reading, enrollment_id).await? {
+        Some(email) => Some(email),
+        None => search.go_on(&reading).await?,
+    };
+    let tx = Arc::new(db.begin().await?);
+    let scope = SystemScope::new(Conn::Tx(Arc::clone(&tx))).account(account_id);
+    if suppress(&scope, &suppression_hash, now).await? {
+        let email = if email.is_some() { email } else { search.go_on(&scope).await? };
+        stop_address(&scope, email.as_deref(), now).await?;
+    }
+    drop(scope);
+    Ok(tx.commit_shared().await?)
+}
+
+/// Unsubscribes an address in this account for good: the suppression, the contact, everything that was still to go
+/// to it. Repeatable.
+///
+/// # Errors
+/// What the database refuses.
+pub async fn unsubscribe(scope: &Scope, key: &SuppressionKey, email: &str, now: Timestamp) -> ApiResult<()> {
+    if suppress(scope, &key.hash(scope.account_id(), email), now).await? {
+        stop_address(scope, Some(email), now).await?;
+    }
+    Ok(())
+}
+
+/// Looks for the contact's address behind a hash. Only the installation's key can tell, so that the database cannot
+/// help: it reads a lot in the worst case.
+struct Search<'a> {
+    key: &'a SuppressionKey,
+    hash: AddressHash,
+    after: Uuid,
+}
+
+impl Search<'_> {
+    fn matches(&self, scope: &Scope, email: &str) -> bool {
+        self.key.hash(scope.account_id(), email) == self.hash
+    }
+
+    /// Where it is likeliest: at the contact of the enrollment that the link belonged to.
+    async fn of_enrollment(&self, scope: &Scope, enrollment_id: Uuid) -> ApiResult<Option<String>> {
+        // uq_enrollments_account, uq_contacts_account
+        let sql = "SELECT c.email FROM enrollments e \
+                   JOIN contacts c ON c.account_id = e.account_id AND c.id = e.contact_id \
+                   WHERE e.account_id = $1 AND e.id = $2";
+        let Some(row) = scope.query_one(sql, [enrollment_id.into()]).await? else { return Ok(None) };
+        let email: String = row.try_get("", "email")?;
+        Ok(Some(email).filter(|email| self.matches(scope, email)))
+    }
+
+    /// At every contact from where it stopped the last time, in the order of their making.
+    async fn go_on(&mut self, scope: &Scope) -> ApiResult<Option<String>> {
+        loop {
+            // uq_contacts_account, in the order of ids
+            let sql = "SELECT id, email FROM contacts WHERE account_id = $1 AND id > $2 \
+                       AND email_key IS NOT NULL ORDER BY id LIMIT $3";
+            let page = scope.query(sql, [self.after.into(), PER_PAGE.into()]).await?;
+            for row in &page {
+                let email: String = row.try_get("", "email")?;
+                if self.matches(scope, &email) {
+                    return Ok(Some(email));
+                }
+            }
+            let Some(last) = page.last() else { return Ok(None) };
+            self.after = last.try_get("", "id")?;
+        }
+    }
+}
+
+/// Adds the suppression, and holds the account's addresses. False when the account is gone.
+async fn suppress(scope: &Scope, hash: &AddressHash, now: Timestamp) -> ApiResult<bool> {
+    if !hold_addresses(scope).await? {
+        return Ok(false);
+    }
+    let sql = "INSERT INTO suppressions (account_id, email_hash, created_at) VALUES ($1, $2, $3) \
+               ON CONFLICT (account_id, email_hash) DO NOTHING";
+    scope.execute(sql, [hash.to_vec().into(), now.micros().into()]).await?;
+    Ok(true)
+}
+
+/// Stops what was still to go to an address, and marks its contact.
+async fn stop_address(scope: &Scope, email: Option<&str>, now: Timestamp) -> ApiResult<()> {
+    let Some(email) = email else { return Ok(()) };
+    let Some(contact_id) = contacts::id_by_address(scope, email).await? else { return Ok(()) };
+    enrollments::stop_contacts(scope, &[contact_id], Stop::Unsubscribed, now).await?;
+    contacts::note_unsubscribed(scope, contact_id, now).await
+}

@@ -1,0 +1,193 @@
+//! Body of `POST /contact_imports`.
+//!
+//! Rows are checked while they are read, before the transaction begins, and no more of them are kept than an import
+//! may have. A row that is not accepted does not spoil the others: it is left out and reported.
+
+use std::fmt;
+
+use serde::{
+    Deserialize, Deserializer,
+    de::{IgnoredAny, SeqAccess, Visitor},
+};
+use serde_json::Value;
+
+use crate::{
+    errors::{ApiError, ApiResult, Code, Failures, Reason},
+    http::json::object,
+    models::{contact_rows::NewContact, custom_fields::CustomFields, email_address::EmailAddress},
+};
+
+/// The most contacts of one import in JSON.
+const MOST_CONTACTS: usize = 50_000;
+/// How many of the rows that were left out are reported.
+const MOST_REPORTED: usize = 100;
+/// Characters of an unusable address that are repeated to the client.
+const SHOWN_EMAIL: usize = 255;
+/// The greatest length of a name.
+const NAME_CHARS: usize = 255;
+
+/// An import to be made.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct NewContactImport {
+    #[serde(deserialize_with = "object")]
+    contact_import: ImportFields,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct ImportFields {
+    name: Option<String>,
+    contacts: Option<Rows>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RawRow {
+    email: Option<String>,
+    first_name: Option<String>,
+    last_name: Option<String>,
+    company: Option<String>,
+    custom: Option<Value>,
+}
+
+/// The rows of a body, checked.
+#[derive(Debug, Default)]
+pub struct Rows {
+    /// Those that can be imported.
+    pub valid: Vec<NewContact>,
+    /// The first of those that cannot.
+    pub invalid: Vec<InvalidRow>,
+    /// How many cannot.
+    pub invalid_count: u64,
+    total: usize,
+}
+
+/// A row that was left out.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct InvalidRow {
+    /// Its place in the list, from 0.
+    pub index: usize,
+    /// The address as it was given, cut to 255 characters.
+    pub email: Option<String>,
+    failures: Vec<(&'static str, Reason)>,
+}
+
+impl InvalidRow {
+    /// Why, for people.
+    pub fn message(&self) -> String {
+        let mut failures = Failures::new();
+        self.failures.iter().for_each(|(field, reason)| failures.add(field, reason.clone()));
+        ApiError::from(failures).message.into_owned()
+    }
+}
+
+impl NewContactImport {
+    /// The name and the rows, at least one of them valid.
+    ///
+    /// # Errors
+    /// `payload_too_large` above 50,000 rows, `no_contacts_provided` without any, `validation_failed` for the name or
+    /// when no row is valid.
+    pub fn parse(self) -> ApiResult<(String, Rows)> {
+        let ImportFields { name, contacts } = self.contact_import;
+        let rows = contacts.unwrap_or_default();
+        if rows.total > MOST_CONTACTS {
+            return Err(ApiError::new(Code::PayloadTooLarge)
+                .message(format!("An import has at most {MOST_CONTACTS} contacts in JSON")));
+        }
+        if rows.total == 0 {
+            return Err(ApiError::new(Code::NoContactsProvided));
+        }
+        let name = name.unwrap_or_default();
+        let mut failures = Failures::new();
+        failures.text("name", &name, NAME_CHARS);
+        if rows.valid.is_empty() {
+            for row in &rows.invalid {
+                failures.nested(&format!("contacts[{}]", row.index), |nested| {
+                    row.failures.iter().for_each(|(field, reason)| nested.add(field, reason.clone()));
+                });
+            }
+        }
+        failures.into_result()?;
+        Ok((name, rows))
+    }
+}
+
+impl Rows {
+    fn take(&mut self, row: RawRow) {
+        let index = self.total;
+        self.total += 1;
+        match check(row) {
+            Ok(contact) => self.valid.push(contact),
+            Err((email, failures)) => {
+                self.invalid_count += 1;
+                if self.invalid.len() < MOST_REPORTED {
+                    let email = email.map(|text| text.chars().take(SHOWN_EMAIL).collect());
+                    self.invalid.push(InvalidRow { index, email, failures });
+                }
+            }
+        }
+    }
+}
+
+type Refused = (Option<String>, Vec<(&'static str, Reason)>);
+
+fn check(row: RawRow) -> Result<NewContact, Refused> {
+    let RawRow { email: given, first_name, last_name, company, custom } = row;
+    let mut failures = Vec::new();
+    let email = EmailAddress::parse(given.as_deref().unwrap_or_default())
+        .map_err(|reason| failures.push(("email", reason)))
+        .ok();
+    for (field, text) in [("first_name", &first_name), ("last_name", &last_name), ("company", &company)] {
+        if text.as_ref().is_some_and(|text| text.chars().nth(NAME_CHARS).is_some()) {
+            failures.push((field, Reason::TooLong(NAME_CHARS)));
+        }
+    }
+    let custom = CustomFields::parse(custom.unwrap_or_default())
+        .map_err(|reason| failures.push(("custom", reason)))
+        .ok();
+    match (email, custom) {
+        (Some(email), Some(custom)) if failures.is_empty() => {
+            Ok(NewContact { email, first_name, last_name, company, custom })
+        }
+        _ => Err((given, failures)),
+    }
+}
+
+/// Like a row, but only from an object: serde's derived structs take arrays as well.
+struct Row(RawRow);
+
+impl<'de> Deserialize<'de> for Row {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        object(deserializer).map(Self)
+    }
+}
+
+impl<'de> Deserialize<'de> for Rows {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_seq(RowsVisitor)
+    }
+}
+
+struct RowsVisitor;
+
+impl<'de> Visitor<'de> for RowsVisitor {
+    type Value = Rows;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a sequence")
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Rows, A::Error> {
+        let mut rows = Rows::default();
+        while rows.total < MOST_CONTACTS {
+            let Some(Row(row)) = seq.next_element()? else { return Ok(rows) };
+            rows.take(row);
+        }
+        // Past the bound nothing is kept: 32 MiB hold millions of empty rows.
+        while seq.next_element::<IgnoredAny>()?.is_some() {
+            rows.total += 1;
+        }
+        Ok(rows)
+    }
+}

@@ -1,0 +1,380 @@
+//! One lane at work: it takes due deliveries from the ledger, writes each to its mail server, and records what became of
+//! it. A connection is kept for as long as the lane is. Who may send is the ledger's to say; how far a message came is
+//! the transport's.
+
+use std::{collections::VecDeque, sync::Arc};
+
+use rand::Rng;
+use sea_orm::DbErr;
+use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
+
+use super::{
+    compose::{Composed, Letter, compose},
+    lanes::{Lane, Rest},
+    ledger::{Claimed, Ledger, LedgerError, Mark, Marking, Outcome, Ticket, Verdict, Want},
+    links, points,
+    program::{Program, Sender},
+    render::{Links, render_step},
+    retry,
+    smtp::{
+        DataOutcome, Envelope, Lasting, OfferError, Offered, OpenError, SmtpConnection, Timeouts, Trouble,
+        provider_id,
+    },
+    template::MergeValues,
+};
+use crate::{
+    clock::Timestamp,
+    engine::Liveness,
+    models::{custom_fields::CustomFields, email_address::EmailAddress},
+    state::AppState,
+};
+
+/// Taken at a time where messages follow each other without a pause.
+const BURST: usize = 50;
+
+/// What every lane of a process shares.
+#[derive(Clone)]
+pub struct LaneContext {
+    /// Settings, keys and doors.
+    pub state: AppState,
+    /// Where claims, marks and records go.
+    pub ledger: Ledger,
+    /// The process that holds the lanes.
+    pub process_id: Uuid,
+    /// Whether it may still act.
+    pub liveness: Liveness,
+    /// Cancelled when nothing new is to be begun.
+    pub stop: CancellationToken,
+    /// How long the phases of SMTP may take.
+    pub timeouts: Timeouts,
+}
+
+/// Why a lane ended without a rest of its own.
+#[derive(Debug, thiserror::Error)]
+pub enum LaneError {
+    /// The ledger.
+    #[error(transparent)]
+    Ledger(#[from] LedgerError),
+    /// The database.
+    #[error(transparent)]
+    Database(#[from] DbErr),
+}
+
+/// What one delivery left behind.
+enum Step {
+    /// Go on with the next.
+    Next,
+    /// The lane ends.
+    End(Rest),
+}
+
+/// A lane at work.
+pub struct Worker {
+    ctx: LaneContext,
+    lane: Lane,
+    program: Arc<Program>,
+    sender: Sender,
+    connection: Option<SmtpConnection>,
+    queue: VecDeque<Claimed>,
+    /// The last outcome, which shares its commit with the next mark.
+    ended: Option<(Ticket, Outcome)>,
+    served: bool,
+}
+
+/// Works until the lane is to rest. `true` beside it: the server accepted something.
+///
+/// # Errors
+/// When ledger or database stay away; what the lane holds must be voided.
+pub async fn run(ctx: LaneContext, lane: Lane) -> Result<(Rest, bool), LaneError> {
+    let Some((program, sender)) = super::program::load(&ctx.state, &lane).await? else {
+        return Ok((Rest::UntilDue, false));
+    };
+    let mut worker = Worker {
+        ctx,
+        lane,
+        program,
+        sender,
+        connection: None,
+        queue: VecDeque::new(),
+        ended: None,
+        served: false,
+    };
+    let rest = worker.work().await;
+    let settled = worker.settle().await;
+    if let Some(connection) = worker.connection.take() {
+        connection.quit().await;
+    }
+    settled?;
+    Ok((rest?, worker.served))
+}
+
+impl Worker {
+    async fn work(&mut self) -> Result<Rest, LaneError> {
+        loop {
+            if self.ctx.stop.is_cancelled() {
+                return Ok(Rest::Pause(Timestamp::now()));
+            }
+            if self.queue.is_empty() {
+                self.flush().await?;
+                self.queue = self.ctx.ledger.claim(self.want()).await?.into();
+                points::reach("claimed");
+            }
+            let Some(claimed) = self.queue.pop_front() else { return Ok(Rest::UntilDue) };
+            match self.send(&claimed).await? {
+                Step::End(rest) => return Ok(rest),
+                Step::Next => {}
+            }
+        }
+    }
+
+    const fn want(&self) -> Want {
+        Want {
+            credential_id: self.lane.credential_id,
+            campaign_id: self.lane.campaign_id,
+            account_id: self.lane.account_id,
+            process_id: self.ctx.process_id,
+            most: if self.sender.max_wait_seconds == 0 { BURST } else { 1 },
+        }
+    }
+
+    /// Records the last outcome by itself.
+    async fn flush(&mut self) -> Result<(), LaneError> {
+        let ended = self.ended.take().into_iter().collect();
+        self.ctx.ledger.record(ended).await?;
+        Ok(())
+    }
+
+    /// At the end: the last outcome is recorded, what was not begun is given back.
+    async fn settle(&mut self) -> Result<(), LaneError> {
+        let mut ended: Vec<_> = self.ended.take().into_iter().collect();
+        ended.extend(self.queue.drain(..).map(|claimed| (claimed.ticket(), Outcome::GivenBack)));
+        self.ctx.ledger.record(ended).await?;
+        Ok(())
+    }
+
+    /// One delivery from composing to its outcome.
+    async fn send(&mut self, claimed: &Claimed) -> Result<Step, LaneError> {
+        let ticket = claimed.ticket();
+        let letter = match self.letter(claimed) {
+            Ok(letter) => letter,
+            Err(reason) => return self.end(ticket, Outcome::Bounced { reason }, Step::Next).await,
+        };
+        let envelope = Envelope {
+            from: self.sender.from.as_str(),
+            to: &claimed.contact.email,
+            size: letter.bytes.len(),
+        };
+        let offered = match offer(&self.ctx, &self.sender, &mut self.connection, &envelope).await {
+            Ok(offered) => offered,
+            Err(refusal) => return self.refused(ticket, refusal).await,
+        };
+        let mark = match self.mark(ticket).await? {
+            Marking::Go(mark) => mark,
+            Marking::Stopped(verdict) => return Ok(self.stopped(verdict).await),
+        };
+        let outcome = self.deliver(mark, offered, &letter).await;
+        self.delivered(ticket, outcome).await
+    }
+
+    /// The mark, in one commit with the last outcome. After a failed commit nobody knows whether it is stored: the
+    /// outcome is recorded again, the delivery given back, and nothing was sent.
+    async fn mark(&mut self, ticket: Ticket) -> Result<Marking, LaneError> {
+        let ended = self.ended.take();
+        match self.ctx.ledger.mark(ended.clone(), ticket).await {
+            Ok(marking) => Ok(marking),
+            Err(error) => {
+                tracing::warn!(%error, "not marked; given back");
+                let again = ended.into_iter().chain([(ticket, Outcome::GivenBack)]).collect();
+                self.ctx.ledger.record(again).await?;
+                self.connection = None;
+                Err(error.into())
+            }
+        }
+    }
+
+    /// Stopped between RCPT and DATA: the connection is freed of the recipient.
+    async fn stopped(&mut self, verdict: Verdict) -> Step {
+        if let Some(connection) = &mut self.connection
+            && connection.reset().await.is_err()
+        {
+            self.connection = None;
+        }
+        match verdict {
+            Verdict::GivenBack => Step::End(Rest::UntilDue),
+            Verdict::Marked | Verdict::Skipped | Verdict::Recorded | Verdict::LostLease => Step::Next,
+        }
+    }
+
+    /// Hands the content over. The mark is consumed: there is no other way to here.
+    async fn deliver(&mut self, mark: Mark, offered: Offered, letter: &Composed) -> DataOutcome {
+        let Some(connection) = &mut self.connection else {
+            return DataOutcome::NotSent(super::smtp::Broken::Closed);
+        };
+        tracing::trace!(delivery = %mark.ticket().delivery_id, "handing over");
+        let liveness = self.ctx.liveness.clone();
+        let alive = move || liveness.is_alive();
+        let outcome = connection.data(offered, &letter.bytes, None, &alive).await;
+        if !connection.is_usable() {
+            self.connection = None;
+        }
+        outcome
+    }
+
+    async fn delivered(&mut self, ticket: Ticket, outcome: DataOutcome) -> Result<Step, LaneError> {
+        let trouble = outcome.trouble();
+        match outcome {
+            DataOutcome::Accepted(reply) => {
+                self.served = true;
+                self.lane.failures = 0;
+                let outcome = Outcome::Accepted { reply: reply.kept(), provider_id: provider_id(&reply) };
+                let pause = self.pause();
+                self.end(ticket, outcome, pause).await
+            }
+            DataOutcome::Unknown(why) => {
+                tracing::warn!(delivery = %ticket.delivery_id, %why, "outcome unknown");
+                self.connection = None;
+                let rest = self.trouble();
+                self.end(ticket, Outcome::Uncertain, rest).await
+            }
+            DataOutcome::Deferred { reply, .. } | DataOutcome::Refused { reply, .. } => {
+                self.blame(ticket, trouble, reply.kept()).await
+            }
+            DataOutcome::NotSent(why) => self.blame(ticket, trouble, why.to_string()).await,
+        }
+    }
+
+    /// Nothing was handed over, because there was no connection or the server did not want the recipient.
+    async fn refused(&mut self, ticket: Ticket, refusal: Refusal) -> Result<Step, LaneError> {
+        let (trouble, words) = match &refusal {
+            Refusal::Open(error) => (error.trouble(), error.reply().map(super::smtp::Reply::kept)),
+            Refusal::Offer(error) => (error.trouble(), error.reply().map(super::smtp::Reply::kept)),
+        };
+        if matches!(trouble, Trouble::Connection) {
+            tracing::info!(lane = %self.lane.credential_id, error = %refusal, "lane in trouble");
+        }
+        self.blame(ticket, Some(trouble), words.unwrap_or_else(|| refusal.to_string())).await
+    }
+
+    async fn blame(
+        &mut self,
+        ticket: Ticket,
+        trouble: Option<Trouble>,
+        words: String,
+    ) -> Result<Step, LaneError> {
+        match trouble {
+            Some(Trouble::Recipient(Lasting::Temporary) | Trouble::Message(Lasting::Temporary)) => {
+                let pause = self.pause();
+                self.end(ticket, Outcome::Deferred { reply: words }, pause).await
+            }
+            Some(Trouble::Recipient(Lasting::Permanent) | Trouble::Message(Lasting::Permanent)) => {
+                let pause = self.pause();
+                self.end(ticket, Outcome::Bounced { reason: words }, pause).await
+            }
+            Some(Trouble::Sender(fault)) => {
+                self.end(ticket, Outcome::GivenBack, Step::End(Rest::Closed(fault.as_str()))).await
+            }
+            Some(Trouble::Connection) | None => {
+                self.connection = None;
+                let rest = self.trouble();
+                self.end(ticket, Outcome::GivenBack, rest).await
+            }
+        }
+    }
+
+    /// Keeps the outcome for the next commit where the lane goes on, records it at once where it rests.
+    async fn end(&mut self, ticket: Ticket, outcome: Outcome, step: Step) -> Result<Step, LaneError> {
+        self.flush().await?;
+        self.ended = Some((ticket, outcome));
+        if let Step::End(_) = step {
+            self.flush().await?;
+        }
+        Ok(step)
+    }
+
+    fn trouble(&self) -> Step {
+        let failures = if self.served { 1 } else { self.lane.failures.saturating_add(1) };
+        Step::End(Rest::Trouble(Timestamp::now().plus(retry::lane_rest(failures, rand::random()))))
+    }
+
+    /// A message went out: the random pause of the campaign.
+    fn pause(&self) -> Step {
+        let (least, most) = (self.sender.min_wait_seconds, self.sender.max_wait_seconds);
+        if most == 0 {
+            return Step::Next;
+        }
+        let micros = rand::rng().random_range(least * 1_000_000..=most * 1_000_000);
+        Step::End(Rest::Pause(Timestamp::now().plus(std::time::Duration::from_micros(micros))))
+    }
+
+    /// Renders and composes; the reason is what the delivery shows when that cannot be done.
+    fn letter(&self, claimed: &Claimed) -> Result<Composed, String> {
+        let step = self.program.step(claimed.position).ok_or("the step is missing")?;
+        let to = EmailAddress::parse(&claimed.contact.email).map_err(|_| "the address cannot be sent to")?;
+        let state = &self.ctx.state;
+        let hash = state.suppression_key.hash(self.lane.account_id, &to.key());
+        let (url, keys) = (&state.settings.public_url, &state.link_keys);
+        let unsubscribe =
+            links::unsubscribe_url(url, keys, self.lane.account_id, &hash, claimed.enrollment_id);
+        let pixel = links::open_url(url, keys, self.lane.account_id, claimed.enrollment_id);
+        let contact = &claimed.contact;
+        let custom = contact.custom.clone().map(CustomFields::from_stored).unwrap_or_default();
+        let values = MergeValues {
+            first_name: contact.first_name.as_deref(),
+            last_name: contact.last_name.as_deref(),
+            company: contact.company.as_deref(),
+            email: to.as_str(),
+            custom: &custom,
+        };
+        let addresses = Links { unsubscribe: &unsubscribe, pixel: Some(&pixel) };
+        let rendered = render_step(step, &values, &addresses).map_err(|error| error.to_string())?;
+        let letter = Letter {
+            message_id: &claimed.message_id,
+            from: &self.sender.from,
+            from_name: &self.sender.from_name,
+            to: &to,
+            rendered: &rendered,
+            earlier: &claimed.references,
+            date: Timestamp::now(),
+            unsubscribe: &unsubscribe,
+        };
+        compose(&letter).map_err(|error| error.to_string())
+    }
+}
+
+/// Why nothing could be handed over.
+#[derive(Debug, thiserror::Error)]
+enum Refusal {
+    #[error(transparent)]
+    Open(#[from] OpenError),
+    #[error(transparent)]
+    Offer(#[from] OfferError),
+}
+
+/// An open connection on which the recipient was accepted. One that had served and was closed meanwhile is replaced once.
+async fn offer(
+    ctx: &LaneContext,
+    sender: &Sender,
+    connection: &mut Option<SmtpConnection>,
+    envelope: &Envelope<'_>,
+) -> Result<Offered, Refusal> {
+    if let Some(kept) = connection {
+        match kept.offer(envelope).await {
+            Ok(offered) => return Ok(offered),
+            Err(OfferError::Broken(_)) if kept.served() > 0 => *connection = None,
+            Err(error) => {
+                if !kept.is_usable() {
+                    *connection = None;
+                }
+                return Err(error.into());
+            }
+        }
+    }
+    let opened = SmtpConnection::open(&ctx.state.dialer, &sender.endpoint(), &ctx.timeouts).await?;
+    let opened = connection.insert(opened);
+    let offered = opened.offer(envelope).await;
+    if !opened.is_usable() {
+        *connection = None;
+    }
+    Ok(offered?)
+}

@@ -1,0 +1,318 @@
+//! Lanes as rows: which are awake and free, who holds them, and when they are to be looked at again. A lane that has
+//! nothing to do has no `wake_at` and costs nothing.
+
+use std::sync::Arc;
+
+use sea_orm::{DbBackend, DbErr, QueryResult};
+use uuid::Uuid;
+
+use crate::{
+    clock::Timestamp,
+    db::{Db, RowLock, lock_sql},
+    tenancy::{Conn, SystemScope},
+};
+
+/// A credential that this process holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Lane {
+    /// The credential.
+    pub credential_id: Uuid,
+    /// Its campaign.
+    pub campaign_id: Uuid,
+    /// Its account.
+    pub account_id: Uuid,
+    /// Connections in a row that came to nothing.
+    pub failures: i32,
+}
+
+/// How a lane is left.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Rest {
+    /// Nothing could go: until the next thing falls due, or until it is woken.
+    UntilDue,
+    /// A message went out: until the pause between messages is over.
+    Pause(Timestamp),
+    /// The server could not be reached or sent us away: until then, and one failure more.
+    Trouble(Timestamp),
+    /// The server does not let this sender send.
+    Closed(&'static str),
+}
+
+/// Runs `work` in a transaction of its own.
+async fn in_tx<T, F>(db: &Db, work: F) -> Result<T, DbErr>
+where
+    F: AsyncFnOnce(&SystemScope) -> Result<T, DbErr>,
+{
+    let tx = Arc::new(db.begin().await?);
+    let system = SystemScope::new(Conn::Tx(Arc::clone(&tx)));
+    let done = work(&system).await?;
+    drop(system);
+    let tx = Arc::into_inner(tx).ok_or_else(|| DbErr::Custom("the transaction is still in use".into()))?;
+    tx.commit().await?;
+    Ok(done)
+}
+
+/// Takes up to `most` lanes that are awake and held by nobody. `ix_smtp_credentials_wake`
+///
+/// # Errors
+/// What the database refuses.
+pub async fn acquire(db: &Db, process: Uuid, most: usize, now: Timestamp) -> Result<Vec<Lane>, DbErr> {
+    if most == 0 || nothing_awake(db, now).await? {
+        return Ok(Vec::new());
+    }
+    let lock = lock_sql(db.backend(), RowLock::UpdateSkipLocked);
+    let sql = format!(
+        "UPDATE smtp_credentials SET holder = $1 WHERE id IN (SELECT id FROM smtp_credentials \
+         WHERE wake_at IS NOT NULL AND holder IS NULL AND wake_at <= $2 AND next_send_at <= $2 \
+         AND disabled_at IS NULL AND deleted_at IS NULL ORDER BY wake_at LIMIT $3{lock}) AND holder IS NULL \
+         RETURNING id, campaign_id, account_id, failures"
+    );
+    let most = i64::try_from(most).unwrap_or(i64::MAX);
+    in_tx(db, async |system| {
+        let rows = system.query(&sql, [process.into(), now.micros().into(), most.into()]).await?;
+        rows.iter().map(Lane::of).collect()
+    })
+    .await
+}
+
+/// Looked at without a write, so that an idle engine writes nothing.
+async fn nothing_awake(db: &Db, now: Timestamp) -> Result<bool, DbErr> {
+    let row = SystemScope::new(Conn::Pool(db.pool().clone()))
+        .query_one(
+            "SELECT id FROM smtp_credentials WHERE wake_at IS NOT NULL AND holder IS NULL AND wake_at <= $1 \
+             AND next_send_at <= $1 AND disabled_at IS NULL AND deleted_at IS NULL LIMIT 1",
+            [now.micros().into()],
+        )
+        .await?;
+    Ok(row.is_none())
+}
+
+impl Lane {
+    fn of(row: &QueryResult) -> Result<Self, DbErr> {
+        Ok(Self {
+            credential_id: row.try_get("", "id")?,
+            campaign_id: row.try_get("", "campaign_id")?,
+            account_id: row.try_get("", "account_id")?,
+            failures: row.try_get("", "failures")?,
+        })
+    }
+}
+
+/// Leaves a lane that this process holds. When it is next worth looking at is worked out under the lock of its row: what
+/// was dispatched or resumed before is seen, what comes after wakes it again.
+///
+/// # Errors
+/// What the database refuses; the lane is then freed when this process is declared dead, or left again.
+pub async fn release(db: &Db, process: Uuid, lane: &Lane, rest: &Rest, served: bool) -> Result<(), DbErr> {
+    in_tx(db, async |system| {
+        if system.backend() == DbBackend::Postgres {
+            let campaign = "SELECT id FROM campaigns WHERE id = $1 FOR UPDATE";
+            system.query(campaign, [lane.campaign_id.into()]).await?;
+            let row = "SELECT id FROM smtp_credentials WHERE id = $1 FOR UPDATE";
+            system.query(row, [lane.credential_id.into()]).await?;
+        }
+        let now = Timestamp::now();
+        let (wake, next_send) = match rest {
+            Rest::UntilDue => (next_due(system, lane, now).await?, None),
+            Rest::Pause(until) | Rest::Trouble(until) => (Some(until.micros()), Some(until.micros())),
+            Rest::Closed(_) => (None, None),
+        };
+        let failures = match rest {
+            Rest::Trouble(_) if served => 1,
+            Rest::Trouble(_) => lane.failures.saturating_add(1),
+            Rest::UntilDue | Rest::Pause(_) | Rest::Closed(_) if served => 0,
+            Rest::UntilDue | Rest::Pause(_) | Rest::Closed(_) => lane.failures,
+        };
+        let left = system
+            .execute(
+                "UPDATE smtp_credentials SET holder = NULL, wake_at = $3, \
+                 next_send_at = coalesce($4, next_send_at), failures = $5 WHERE id = $1 AND holder = $2",
+                [lane.credential_id.into(), process.into(), wake.into(), next_send.into(), failures.into()],
+            )
+            .await?;
+        if left == 0 {
+            tracing::warn!(lane = %lane.credential_id, "a lane was no longer held when it was left");
+        }
+        match rest {
+            Rest::Closed(reason) => close(system, lane, reason, now).await,
+            Rest::UntilDue if wake.is_none() => complete_if_done(system, lane.campaign_id).await,
+            Rest::UntilDue | Rest::Pause(_) | Rest::Trouble(_) => Ok(()),
+        }
+    })
+    .await
+}
+
+/// When the lane's next message may go, as far as its rows tell; `None`: only when something wakes it.
+async fn next_due(system: &SystemScope, lane: &Lane, now: Timestamp) -> Result<Option<i64>, DbErr> {
+    let active = system
+        .query_one(
+            "SELECT s.daily_limit, coalesce(d.reserved + d.first_sends, 0) AS taken FROM smtp_credentials s \
+             JOIN campaigns k ON k.account_id = s.account_id AND k.id = s.campaign_id \
+             LEFT JOIN credential_days d ON d.smtp_credential_id = s.id AND d.day = $2 \
+             WHERE s.id = $1 AND s.disabled_at IS NULL AND s.deleted_at IS NULL \
+             AND k.status = 'active' AND k.deleted_at IS NULL",
+            [lane.credential_id.into(), now.day().into()],
+        )
+        .await?;
+    let Some(active) = active else { return Ok(None) };
+    let day_left = active.try_get::<i32>("", "daily_limit")? > active.try_get::<i32>("", "taken")?;
+    let tomorrow = Timestamp::from_day(now.day() + 1).micros();
+    // ix_enrollments_due, once for later steps and once for retries of first steps
+    let later = earliest(
+        system,
+        "SELECT min(due_at) AS due FROM enrollments WHERE smtp_credential_id = $1 AND progress = 'waiting' \
+         AND next_position > 1",
+        lane.credential_id,
+    )
+    .await?;
+    let retried = earliest(
+        system,
+        "SELECT min(due_at) AS due FROM enrollments WHERE smtp_credential_id = $1 AND progress = 'waiting' \
+         AND next_position = 1",
+        lane.credential_id,
+    )
+    .await?;
+    // ix_batches_startable
+    let first = earliest(
+        system,
+        "SELECT min(due_at) AS due FROM batches WHERE campaign_id = $1 AND dispatched_at IS NOT NULL AND NOT drained",
+        lane.campaign_id,
+    )
+    .await?;
+    let firsts = [retried, first].into_iter().flatten().min();
+    let firsts = if day_left { firsts } else { firsts.map(|due| due.max(tomorrow)) };
+    let Some(due) = [later, firsts].into_iter().flatten().min() else { return Ok(None) };
+    if due > now.micros() {
+        return Ok(Some(due));
+    }
+    // Due, and yet nothing was taken: the plan is used up, or somebody else holds the rows.
+    blocked_until(system, lane, now).await.map(Some)
+}
+
+async fn earliest(system: &SystemScope, sql: &str, id: Uuid) -> Result<Option<i64>, DbErr> {
+    match system.query_one(sql, [id.into()]).await? {
+        Some(row) => row.try_get("", "due"),
+        None => Ok(None),
+    }
+}
+
+/// The next period where the plan is used up; soon again where sends that are on their way may yet come back.
+async fn blocked_until(system: &SystemScope, lane: &Lane, now: Timestamp) -> Result<i64, DbErr> {
+    let row = system
+        .query_one(
+            "SELECT p.sends, l.monthly_limit FROM account_periods p JOIN accounts a ON a.id = p.account_id \
+             JOIN plans l ON l.id = a.plan_id WHERE p.account_id = $1 AND p.period_start = $2",
+            [lane.account_id.into(), now.month_start().micros().into()],
+        )
+        .await?;
+    let used_up = match row {
+        Some(row) => row.try_get::<i64>("", "sends")? >= row.try_get::<i64>("", "monthly_limit")?,
+        None => false,
+    };
+    let soon = now.plus(std::time::Duration::from_secs(1));
+    Ok(if used_up { now.next_month_start().micros() } else { soon.micros() })
+}
+
+/// Disables the credential; a campaign that has none left is paused.
+async fn close(system: &SystemScope, lane: &Lane, reason: &str, now: Timestamp) -> Result<(), DbErr> {
+    system
+        .execute(
+            "UPDATE smtp_credentials SET disabled_at = $2, disabled_reason = $3, wake_at = NULL \
+             WHERE id = $1 AND disabled_at IS NULL",
+            [lane.credential_id.into(), now.micros().into(), reason.into()],
+        )
+        .await?;
+    system
+        .execute(
+            "UPDATE campaigns SET status = 'paused' WHERE id = $1 AND status = 'active' AND NOT EXISTS \
+             (SELECT 1 FROM smtp_credentials s WHERE s.account_id = campaigns.account_id \
+              AND s.campaign_id = campaigns.id AND s.disabled_at IS NULL AND s.deleted_at IS NULL)",
+            [lane.campaign_id.into()],
+        )
+        .await?;
+    tracing::warn!(lane = %lane.credential_id, campaign = %lane.campaign_id, reason, "credential disabled");
+    Ok(())
+}
+
+/// An active campaign of which nothing that was dispatched can send any more is completed. Three looks at partial
+/// indexes: `ix_batches_startable`, `ix_enrollments_queued`, `ix_enrollments_unfinished`.
+async fn complete_if_done(system: &SystemScope, campaign_id: Uuid) -> Result<(), DbErr> {
+    system
+        .execute(
+            "UPDATE campaigns SET status = 'completed' WHERE id = $1 AND status = 'active' \
+             AND NOT EXISTS (SELECT 1 FROM enrollments e WHERE e.campaign_id = $1 \
+                 AND e.progress IN ('claimed', 'waiting', 'uncertain')) \
+             AND NOT EXISTS (SELECT 1 FROM batches b JOIN enrollments e ON e.batch_id = b.id AND e.progress = 'queued' \
+                 WHERE b.campaign_id = $1 AND b.dispatched_at IS NOT NULL AND NOT b.drained)",
+            [campaign_id.into()],
+        )
+        .await
+        .map(drop)
+}
+
+/// Wakes the open lanes of campaigns.
+///
+/// # Errors
+/// What the database refuses.
+pub async fn wake(system: &SystemScope, campaign_id: Uuid, at: Timestamp) -> Result<(), DbErr> {
+    system
+        .execute(
+            "UPDATE smtp_credentials SET wake_at = $2 WHERE campaign_id = $1 AND disabled_at IS NULL \
+             AND deleted_at IS NULL AND (wake_at IS NULL OR wake_at > $2)",
+            [campaign_id.into(), at.micros().into()],
+        )
+        .await
+        .map(drop)
+}
+
+/// Frees lanes whose holder is dead, and lanes of `process` itself (whose sender starts anew). `ix_smtp_credentials_holder`
+///
+/// # Errors
+/// What the database refuses.
+pub async fn free(system: &SystemScope, process: Option<Uuid>, now: Timestamp) -> Result<u64, DbErr> {
+    if let Some(process) = process {
+        let sql = "UPDATE smtp_credentials SET holder = NULL, wake_at = $2 WHERE holder = $1";
+        system.execute(sql, [process.into(), now.micros().into()]).await
+    } else {
+        let sql = "UPDATE smtp_credentials SET holder = NULL, wake_at = $1 WHERE holder IS NOT NULL \
+             AND holder IN (SELECT id FROM engine_processes WHERE dead_at IS NOT NULL)";
+        system.execute(sql, [now.micros().into()]).await
+    }
+}
+
+/// How long started enrollments wait for a disabled lane before they move to another, in microseconds.
+const WAIT_FOR_LANE: i64 = 24 * 3_600 * 1_000_000;
+
+/// Moves started enrollments off lanes that are deleted, or disabled for a day, to an open lane of their campaign: once
+/// each. Returns how many moved.
+///
+/// # Errors
+/// What the database refuses.
+pub async fn move_stranded(system: &SystemScope, now: Timestamp) -> Result<u64, DbErr> {
+    let lanes = system
+        .query(
+            "SELECT s.id, s.campaign_id, s.deleted_at, (SELECT o.id FROM smtp_credentials o \
+                 WHERE o.account_id = s.account_id AND o.campaign_id = s.campaign_id \
+                 AND o.disabled_at IS NULL AND o.deleted_at IS NULL ORDER BY o.wake_at, o.id LIMIT 1) AS other \
+             FROM smtp_credentials s WHERE (s.deleted_at IS NOT NULL OR s.disabled_at <= $1) \
+             AND EXISTS (SELECT 1 FROM enrollments e WHERE e.smtp_credential_id = s.id AND e.progress = 'waiting' \
+                 AND (s.deleted_at IS NOT NULL OR NOT e.lane_moved)) LIMIT 100",
+            [(now.micros() - WAIT_FOR_LANE).into()],
+        )
+        .await?;
+    let mut moved = 0;
+    for lane in &lanes {
+        let Some(other) = lane.try_get::<Option<Uuid>>("", "other")? else { continue };
+        let deleted = lane.try_get::<Option<i64>>("", "deleted_at")?.is_some();
+        moved += system
+            .execute(
+                "UPDATE enrollments SET smtp_credential_id = $2, lane_moved = true WHERE id IN \
+                 (SELECT id FROM enrollments WHERE smtp_credential_id = $1 AND progress = 'waiting' \
+                  AND (lane_moved = false OR $3 = 1) LIMIT 1000)",
+                [lane.try_get::<Uuid>("", "id")?.into(), other.into(), i32::from(deleted).into()],
+            )
+            .await?;
+        wake(system, lane.try_get("", "campaign_id")?, now).await?;
+    }
+    Ok(moved)
+}

@@ -1,0 +1,313 @@
+//! What becomes of a delivery (pure): the facts and what a lane asks, turned into changes of rows and counters.
+
+use uuid::Uuid;
+
+use super::facts::Facts;
+use crate::{
+    clock::Timestamp,
+    models::states::{CampaignStatus, DeliveryState, EnrollmentStatus, Progress},
+    sending::retry,
+};
+
+/// How an attempt ended, as the transport saw it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// The server took it.
+    Accepted {
+        /// Its words.
+        reply: String,
+        /// The id that it gave the message.
+        provider_id: Option<String>,
+    },
+    /// Not now: the recipient's or the message's temporary trouble.
+    Deferred {
+        /// Its words.
+        reply: String,
+    },
+    /// Never: the recipient's or the message's lasting trouble.
+    Bounced {
+        /// Its words.
+        reason: String,
+    },
+    /// The final dot may have been written, and no reply tells.
+    Uncertain,
+    /// Known never to have been sent: as if it had not been claimed.
+    GivenBack,
+}
+
+/// What is asked of the ledger for one delivery.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) enum Ask {
+    /// May its content be handed over?
+    Mark,
+    /// This is how it ended; `chance` spreads the next try.
+    Record(Outcome, f64),
+    /// Whoever held it is gone.
+    Void,
+}
+
+/// What the asker is told.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// The mark is stored: send.
+    Marked,
+    /// Stopped before its mark: the campaign is paused, or the credential is closed. Nothing is lost.
+    GivenBack,
+    /// Stopped for good before its mark.
+    Skipped,
+    /// The outcome is stored.
+    Recorded,
+    /// The row is no longer held with this token; nothing was changed.
+    LostLease,
+}
+
+/// The row as it is to be.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Change {
+    pub delivery_id: Uuid,
+    pub enrollment_id: Uuid,
+    pub state: DeliveryState,
+    pub attempts: i32,
+    pub reply: Option<String>,
+    pub provider_id: Option<String>,
+    pub sent_at: Option<Timestamp>,
+    /// Whether token, holder and reservation stay on the row.
+    pub held: bool,
+    /// `None`: the enrollment stays as it is.
+    pub enrollment: Option<EnrollmentChange>,
+    pub counts: Counts,
+}
+
+/// The enrollment as it is to be.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct EnrollmentChange {
+    pub progress: Progress,
+    pub status: EnrollmentStatus,
+    pub next_position: i32,
+    pub current_step: i32,
+    pub due_at: Option<Timestamp>,
+    pub retrying: bool,
+    pub sent_at: Option<Timestamp>,
+    pub bounced_at: Option<Timestamp>,
+    pub bounce_reason: Option<String>,
+    /// Gives up the lane: it goes back to its batch.
+    pub leaves_lane: bool,
+}
+
+/// What counters change by.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Counts {
+    /// The reservation ends …
+    pub released: bool,
+    /// … as a send.
+    pub accepted: bool,
+    pub bounced: bool,
+    pub left_pending: bool,
+    pub first_sent: bool,
+    pub first_sent_or_bounced: bool,
+    pub uncertain: i64,
+    pub back_to_batch: bool,
+}
+
+/// Decides one ask.
+pub(super) fn decide(
+    facts: &Facts,
+    token: Option<Uuid>,
+    ask: &Ask,
+    now: Timestamp,
+) -> (Verdict, Option<Change>) {
+    use DeliveryState::{Bounced, Claimed, Deferred, Queued, Sending, Sent, Skipped, Uncertain};
+    if token.is_some() && facts.token != token {
+        return (Verdict::LostLease, None);
+    }
+    match (ask, facts.state) {
+        (Ask::Mark, Claimed) => decide_mark(facts),
+        (Ask::Void, Claimed) => (Verdict::Recorded, Some(give_back(facts, now))),
+        (Ask::Void, Sending) => (Verdict::Recorded, Some(uncertain(facts))),
+        (Ask::Record(outcome, chance), Claimed | Sending | Uncertain) => {
+            (Verdict::Recorded, record(facts, outcome, *chance, now))
+        }
+        (Ask::Mark, Queued | Sending | Deferred | Sent | Bounced | Skipped | Uncertain)
+        | (Ask::Void | Ask::Record(..), Queued | Deferred | Sent | Bounced | Skipped)
+        | (Ask::Void, Uncertain) => (Verdict::LostLease, None),
+    }
+}
+
+/// The gate, looked at again in the transaction of the mark.
+fn decide_mark(facts: &Facts) -> (Verdict, Option<Change>) {
+    if facts.gone || facts.status.stops() {
+        return (Verdict::Skipped, Some(skip(facts)));
+    }
+    if facts.campaign_status != CampaignStatus::Active || facts.lane_closed {
+        return (Verdict::GivenBack, Some(give_back(facts, Timestamp::from_micros(0))));
+    }
+    let marked = Change { state: DeliveryState::Sending, held: true, ..unchanged(facts) };
+    (Verdict::Marked, Some(marked))
+}
+
+fn record(facts: &Facts, outcome: &Outcome, chance: f64, now: Timestamp) -> Option<Change> {
+    match outcome {
+        Outcome::Accepted { reply, provider_id } => Some(accept(facts, reply, provider_id.as_ref(), now)),
+        Outcome::Deferred { reply } => Some(defer(facts, reply, chance, now)),
+        Outcome::Bounced { reason } => Some(bounce(facts, reason, now)),
+        Outcome::Uncertain if facts.state == DeliveryState::Uncertain => None,
+        Outcome::Uncertain => Some(uncertain(facts)),
+        Outcome::GivenBack => Some(give_back(facts, now)),
+    }
+}
+
+/// Everything as it is.
+fn unchanged(facts: &Facts) -> Change {
+    Change {
+        delivery_id: facts.delivery_id,
+        enrollment_id: facts.enrollment_id,
+        state: facts.state,
+        attempts: facts.attempts,
+        reply: None,
+        provider_id: None,
+        sent_at: None,
+        held: false,
+        enrollment: None,
+        counts: Counts::default(),
+    }
+}
+
+const fn standing(facts: &Facts, progress: Progress) -> EnrollmentChange {
+    EnrollmentChange {
+        progress,
+        status: facts.status,
+        next_position: facts.position,
+        current_step: facts.current_step,
+        due_at: None,
+        retrying: false,
+        sent_at: None,
+        bounced_at: None,
+        bounce_reason: None,
+        leaves_lane: false,
+    }
+}
+
+fn settles(facts: &Facts) -> i64 {
+    if facts.state == DeliveryState::Uncertain { -1 } else { 0 }
+}
+
+fn released(facts: &Facts) -> Counts {
+    Counts { released: true, uncertain: settles(facts), ..Counts::default() }
+}
+
+fn accept(facts: &Facts, reply: &str, provider_id: Option<&String>, now: Timestamp) -> Change {
+    let status = facts.status.raised_to(EnrollmentStatus::Sent);
+    let next = facts.next_delay.filter(|_| !status.stops() && !facts.gone);
+    let wait = |minutes: i32| std::time::Duration::from_secs(u64::try_from(minutes).unwrap_or(0) * 60);
+    let progress = if next.is_some() { Progress::Waiting } else { Progress::Finished };
+    Change {
+        state: DeliveryState::Sent,
+        attempts: facts.attempts + 1,
+        reply: Some(reply.to_owned()),
+        provider_id: provider_id.cloned(),
+        sent_at: Some(now),
+        enrollment: Some(EnrollmentChange {
+            status,
+            next_position: facts.position + i32::from(next.is_some()),
+            current_step: facts.position,
+            due_at: next.map(|minutes| now.plus(wait(minutes))),
+            sent_at: Some(now),
+            ..standing(facts, progress)
+        }),
+        counts: Counts {
+            accepted: true,
+            left_pending: facts.status == EnrollmentStatus::Pending,
+            first_sent: !facts.sent_before,
+            first_sent_or_bounced: !facts.sent_before && !facts.bounced_before,
+            ..released(facts)
+        },
+        ..unchanged(facts)
+    }
+}
+
+fn defer(facts: &Facts, reply: &str, chance: f64, now: Timestamp) -> Change {
+    let attempts = facts.attempts + 1;
+    let Some(wait) = retry::after_refusal(attempts, chance) else { return bounce(facts, reply, now) };
+    if facts.gone || facts.status.stops() {
+        return skip(facts);
+    }
+    Change {
+        state: DeliveryState::Deferred,
+        attempts,
+        reply: Some(reply.to_owned()),
+        enrollment: Some(EnrollmentChange {
+            due_at: Some(now.plus(wait)),
+            retrying: true,
+            ..standing(facts, Progress::Waiting)
+        }),
+        counts: released(facts),
+        ..unchanged(facts)
+    }
+}
+
+fn bounce(facts: &Facts, reason: &str, now: Timestamp) -> Change {
+    Change {
+        state: DeliveryState::Bounced,
+        attempts: facts.attempts + 1,
+        reply: Some(reason.to_owned()),
+        enrollment: Some(EnrollmentChange {
+            status: facts.status.raised_to(EnrollmentStatus::Bounced),
+            bounced_at: Some(now),
+            bounce_reason: Some(reason.to_owned()),
+            ..standing(facts, Progress::Finished)
+        }),
+        counts: Counts {
+            bounced: !facts.bounced_before,
+            left_pending: facts.status == EnrollmentStatus::Pending,
+            first_sent_or_bounced: !facts.sent_before && !facts.bounced_before,
+            ..released(facts)
+        },
+        ..unchanged(facts)
+    }
+}
+
+fn skip(facts: &Facts) -> Change {
+    Change {
+        state: DeliveryState::Skipped,
+        enrollment: Some(standing(facts, Progress::Finished)),
+        // Deleting a contact leaves the count of what a lane holds to the lane.
+        counts: Counts {
+            left_pending: facts.contact_deleted && facts.status == EnrollmentStatus::Pending,
+            ..released(facts)
+        },
+        ..unchanged(facts)
+    }
+}
+
+fn uncertain(facts: &Facts) -> Change {
+    Change {
+        state: DeliveryState::Uncertain,
+        held: true,
+        enrollment: Some(standing(facts, Progress::Uncertain)),
+        counts: Counts { uncertain: 1, ..Counts::default() },
+        ..unchanged(facts)
+    }
+}
+
+/// Back to where it was claimed from: its batch, if nothing of the enrollment was ever tried, else its lane.
+fn give_back(facts: &Facts, now: Timestamp) -> Change {
+    if facts.gone || facts.status.stops() {
+        return skip(facts);
+    }
+    let untouched = facts.position == 1 && facts.attempts == 0 && !facts.sent_before;
+    let enrollment = if untouched {
+        EnrollmentChange { leaves_lane: true, ..standing(facts, Progress::Queued) }
+    } else {
+        EnrollmentChange {
+            due_at: Some(now),
+            retrying: facts.attempts > 0,
+            ..standing(facts, Progress::Waiting)
+        }
+    };
+    Change {
+        state: if facts.attempts > 0 { DeliveryState::Deferred } else { DeliveryState::Queued },
+        enrollment: Some(enrollment),
+        counts: Counts { back_to_batch: untouched, ..released(facts) },
+        ..unchanged(facts)
+    }
+}

@@ -1,0 +1,139 @@
+//! What the database says of a delivery at the moment of a decision, read under locks.
+
+use sea_orm::{DbBackend, DbErr, QueryResult};
+use uuid::Uuid;
+
+use super::sql::{Sql, uuids};
+use crate::{
+    clock::Timestamp,
+    models::states::{CampaignStatus, DeliveryState, EnrollmentStatus, Progress},
+    tenancy::SystemScope,
+};
+
+/// Everything that decides what may become of one delivery.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Facts {
+    pub delivery_id: Uuid,
+    pub account_id: Uuid,
+    pub campaign_id: Uuid,
+    pub enrollment_id: Uuid,
+    pub credential_id: Uuid,
+    pub batch_id: Uuid,
+    pub position: i32,
+    pub state: DeliveryState,
+    pub token: Option<Uuid>,
+    pub process_id: Option<Uuid>,
+    pub attempts: i32,
+    pub reserved_period: Option<Timestamp>,
+    pub reserved_day: Option<i64>,
+    pub status: EnrollmentStatus,
+    pub progress: Progress,
+    pub current_step: i32,
+    pub sent_before: bool,
+    pub bounced_before: bool,
+    /// Delay of the next step in minutes; `None` after the last.
+    pub next_delay: Option<i32>,
+    pub campaign_status: CampaignStatus,
+    /// The campaign, the contact or its import is deleted, or the contact unsubscribed.
+    pub gone: bool,
+    /// The contact itself is deleted: its enrollment is no longer counted as pending.
+    pub contact_deleted: bool,
+    /// The credential is disabled or deleted.
+    pub lane_closed: bool,
+}
+
+/// Which deliveries are looked at.
+#[derive(Clone, Debug)]
+pub(super) enum Which {
+    /// These.
+    Ids(Vec<Uuid>),
+    /// Up to 500 that processes hold which are dead.
+    HeldByTheDead,
+    /// All that this process holds.
+    HeldBy(Uuid),
+    /// All that this process holds for one lane.
+    HeldForLane(Uuid, Uuid),
+}
+
+/// Reads and locks: the delivery and enrollment for a change, whatever may stop it against one.
+///
+/// Joined by primary keys alone: foreign keys hold the accounts equal, and saying so again lets PostgreSQL's planner
+/// join all rows of an account with each other as long as it has no statistics.
+pub(super) async fn read(system: &SystemScope, which: &Which) -> Result<Vec<Facts>, DbErr> {
+    let mut sql = Sql::new(
+        "SELECT d.id, d.account_id, d.campaign_id, d.enrollment_id, d.smtp_credential_id, e.batch_id, d.position, \
+         d.state, d.token, d.process_id, d.attempts, d.reserved_period, d.reserved_day, e.status, e.progress, \
+         e.current_step, e.sent_at, e.bounced_at, n.delay_minutes, k.status AS campaign_status, \
+         (k.deleted_at IS NOT NULL OR c.deleted_at IS NOT NULL OR c.unsubscribed_at IS NOT NULL \
+          OR i.deleted_at IS NOT NULL) AS gone, c.deleted_at AS contact_deleted_at, \
+         (s.disabled_at IS NOT NULL OR s.deleted_at IS NOT NULL) AS lane_closed \
+         FROM deliveries d \
+         JOIN enrollments e ON e.id = d.enrollment_id \
+         JOIN campaigns k ON k.id = d.campaign_id \
+         JOIN smtp_credentials s ON s.id = d.smtp_credential_id \
+         JOIN contacts c ON c.id = e.contact_id \
+         JOIN contact_imports i ON i.id = c.contact_import_id \
+         LEFT JOIN sequence_steps n ON n.account_id = d.account_id AND n.campaign_id = d.campaign_id \
+              AND n.position = d.position + 1 WHERE ",
+    );
+    match which {
+        Which::Ids(ids) => {
+            sql.push("d.id IN ");
+            sql.list(uuids(ids));
+        }
+        // ix_deliveries_held serves the three.
+        Which::HeldByTheDead => sql.push(
+            "d.state IN ('claimed', 'sending') AND d.process_id IN \
+             (SELECT id FROM engine_processes WHERE dead_at IS NOT NULL)",
+        ),
+        Which::HeldBy(process) => {
+            sql.push("d.state IN ('claimed', 'sending') AND d.process_id = ");
+            sql.value((*process).into());
+        }
+        Which::HeldForLane(process, lane) => {
+            sql.push("d.state IN ('claimed', 'sending') AND d.process_id = ");
+            sql.value((*process).into());
+            sql.push(" AND d.smtp_credential_id = ");
+            sql.value((*lane).into());
+        }
+    }
+    sql.push(" ORDER BY d.id");
+    if !matches!(which, Which::Ids(_)) {
+        sql.push(" LIMIT 500");
+    }
+    if system.backend() == DbBackend::Postgres {
+        sql.push(" FOR UPDATE OF d, e FOR SHARE OF k, s, c, i");
+    }
+    let rows = system.query(&sql.text, sql.values).await?;
+    rows.iter().map(Facts::of).collect()
+}
+
+impl Facts {
+    fn of(row: &QueryResult) -> Result<Self, DbErr> {
+        Ok(Self {
+            delivery_id: row.try_get("", "id")?,
+            account_id: row.try_get("", "account_id")?,
+            campaign_id: row.try_get("", "campaign_id")?,
+            enrollment_id: row.try_get("", "enrollment_id")?,
+            credential_id: row.try_get("", "smtp_credential_id")?,
+            batch_id: row.try_get("", "batch_id")?,
+            position: row.try_get("", "position")?,
+            state: row.try_get("", "state")?,
+            token: row.try_get("", "token")?,
+            process_id: row.try_get("", "process_id")?,
+            attempts: row.try_get("", "attempts")?,
+            reserved_period: row.try_get("", "reserved_period")?,
+            reserved_day: row.try_get("", "reserved_day")?,
+            status: row.try_get("", "status")?,
+            progress: row.try_get("", "progress")?,
+            current_step: row.try_get("", "current_step")?,
+            sent_before: row.try_get::<Option<i64>>("", "sent_at")?.is_some(),
+            bounced_before: row.try_get::<Option<i64>>("", "bounced_at")?.is_some(),
+            next_delay: row.try_get("", "delay_minutes")?,
+            campaign_status: row.try_get("", "campaign_status")?,
+            gone: row.try_get("", "gone")?,
+            contact_deleted: row.try_get::<Option<i64>>("", "contact_deleted_at")?.is_some(),
+            lane_closed: row.try_get("", "lane_closed")?,
+        })
+    }
+}

@@ -1,0 +1,347 @@
+//! The ledger: the one writer of a process's send path. Lanes ask for claims, marks and records; what is asked at the
+//! same time is committed together (group commit), so a lane waits for a commit and not for a commit of its own.
+//!
+//! Decisions are in `decide` (pure), what they rest on in `facts` (read under locks), what they write in `apply`.
+//! Nothing here talks to a mail server.
+
+mod apply;
+mod claim;
+mod decide;
+mod facts;
+pub(crate) mod sql;
+
+use std::{collections::HashMap, sync::Arc, time::Duration};
+
+use sea_orm::DbErr;
+use tokio::sync::{mpsc, oneshot};
+use uuid::Uuid;
+
+pub use claim::{Claimed, Recipient, Want};
+pub use decide::{Outcome, Verdict};
+
+use self::{
+    apply::Sums,
+    decide::{Ask, Change, decide},
+    facts::{Facts, Which},
+};
+use super::points;
+use crate::{
+    clock::Timestamp,
+    db::{Db, WriteTx},
+    tenancy::{Conn, SystemScope},
+};
+
+/// The most asks of one commit.
+const MOST_PER_COMMIT: usize = 256;
+/// The most rows of one statement: SQLite takes 32,766 parameters, and a row has up to eleven.
+const MOST_ROWS: usize = 1_000;
+/// How long a failed commit is waited out before the next try.
+const RETRY_AFTER: Duration = Duration::from_millis(200);
+/// Records and give-backs are tried this often before the asker is told; marks and claims once.
+const RECORD_TRIES: u32 = 150;
+
+/// What a delivery is known by to the lane that holds it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Ticket {
+    /// Its row.
+    pub delivery_id: Uuid,
+    /// What proves that it is held.
+    pub token: Uuid,
+}
+
+impl Claimed {
+    /// Its ticket.
+    pub const fn ticket(&self) -> Ticket {
+        Ticket { delivery_id: self.delivery_id, token: self.token }
+    }
+}
+
+/// The leave to hand over one message's content. Only the ledger makes one, and sending consumes it.
+#[derive(Debug)]
+pub struct Mark(Ticket);
+
+impl Mark {
+    /// Which delivery it is for.
+    pub const fn ticket(&self) -> Ticket {
+        self.0
+    }
+}
+
+/// The answer to a mark.
+#[derive(Debug)]
+pub enum Marking {
+    /// Stored: send.
+    Go(Mark),
+    /// Stopped before it; the delivery is no longer held.
+    Stopped(Verdict),
+}
+
+/// The ledger cannot be reached or could not commit; nothing was marked.
+#[derive(Clone, Debug, thiserror::Error)]
+#[error("the ledger did not commit: {0}")]
+pub struct LedgerError(String);
+
+enum Entry {
+    Claim(Want, oneshot::Sender<Result<Vec<Claimed>, LedgerError>>),
+    Change(Vec<(Ticket, Ask)>, oneshot::Sender<Result<Vec<Verdict>, LedgerError>>),
+}
+
+/// Where lanes put what they ask; cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Ledger {
+    entries: mpsc::Sender<Entry>,
+}
+
+impl Ledger {
+    /// A ledger and its writer, which must be run.
+    pub fn new(db: Db) -> (Self, Writer) {
+        let (entries, inbox) = mpsc::channel(4 * MOST_PER_COMMIT);
+        (Self { entries }, Writer { db, inbox })
+    }
+
+    /// Takes due work for a lane; empty when there is none that may go now.
+    ///
+    /// # Errors
+    /// When the database did not commit; nothing was taken.
+    pub async fn claim(&self, want: Want) -> Result<Vec<Claimed>, LedgerError> {
+        self.ask(|answer| Entry::Claim(want, answer)).await
+    }
+
+    /// Records how earlier attempts ended and, in the same commit, asks to mark the next delivery.
+    ///
+    /// # Errors
+    /// When the database did not confirm the commit. The mark may be stored: give it back.
+    pub async fn mark(&self, ended: Option<(Ticket, Outcome)>, next: Ticket) -> Result<Marking, LedgerError> {
+        points::reach("before_mark");
+        let asks = ended.into_iter().map(|(ticket, outcome)| (ticket, recorded(outcome)));
+        let asks = asks.chain([(next, Ask::Mark)]).collect();
+        let verdicts = self.change(asks).await?;
+        match verdicts.last() {
+            Some(Verdict::Marked) => {
+                points::reach("after_mark");
+                Ok(Marking::Go(Mark(next)))
+            }
+            Some(other) => Ok(Marking::Stopped(*other)),
+            None => Err(LedgerError("no verdict".into())),
+        }
+    }
+
+    /// Records how attempts ended. Tried again until it lands.
+    ///
+    /// # Errors
+    /// When the database stayed away for long: the rows are settled when this process is declared dead.
+    pub async fn record(&self, ended: Vec<(Ticket, Outcome)>) -> Result<Vec<Verdict>, LedgerError> {
+        if ended.is_empty() {
+            return Ok(Vec::new());
+        }
+        let asks: Vec<_> = ended.into_iter().map(|(ticket, outcome)| (ticket, recorded(outcome))).collect();
+        let mut tries = 0;
+        loop {
+            match self.change(asks.clone()).await {
+                Err(error) if tries < RECORD_TRIES => {
+                    tracing::warn!(%error, tries, "outcome not recorded yet");
+                    tries += 1;
+                    tokio::time::sleep(RETRY_AFTER).await;
+                }
+                answer => return answer,
+            }
+        }
+    }
+
+    async fn change(&self, asks: Vec<(Ticket, Ask)>) -> Result<Vec<Verdict>, LedgerError> {
+        self.ask(|answer| Entry::Change(asks, answer)).await
+    }
+
+    async fn ask<T>(
+        &self,
+        entry: impl FnOnce(oneshot::Sender<Result<T, LedgerError>>) -> Entry,
+    ) -> Result<T, LedgerError> {
+        let (answer, answered) = oneshot::channel();
+        let gone = |()| LedgerError("its writer has stopped".into());
+        self.entries.send(entry(answer)).await.map_err(|_| gone(()))?;
+        answered.await.map_err(|_| gone(()))?
+    }
+}
+
+fn recorded(outcome: Outcome) -> Ask {
+    Ask::Record(outcome, rand::random())
+}
+
+/// Commits what is asked. Ends when every [`Ledger`] is dropped.
+#[derive(Debug)]
+pub struct Writer {
+    db: Db,
+    inbox: mpsc::Receiver<Entry>,
+}
+
+impl Writer {
+    /// Works until nobody can ask any more.
+    pub async fn run(mut self) {
+        let mut gathered = Vec::with_capacity(MOST_PER_COMMIT);
+        while self.inbox.recv_many(&mut gathered, MOST_PER_COMMIT).await > 0 {
+            let entries = std::mem::take(&mut gathered);
+            match self.prepare(&entries).await {
+                Ok(prepared) => conclude(entries, prepared).await,
+                Err(error) if entries.len() == 1 => answer(entries, Err(error)),
+                // One bad entry must not hold up the others. Nothing was committed, so each may be done again; a
+                // commit that failed may have happened, and is never repeated.
+                Err(_) => self.one_by_one(entries).await,
+            }
+        }
+    }
+
+    async fn one_by_one(&self, entries: Vec<Entry>) {
+        for entry in entries {
+            let alone = vec![entry];
+            match self.prepare(&alone).await {
+                Ok(prepared) => conclude(alone, prepared).await,
+                Err(error) => answer(alone, Err(error)),
+            }
+        }
+    }
+
+    /// Everything but the commit.
+    async fn prepare(&self, entries: &[Entry]) -> Result<(WriteTx, Answers), DbErr> {
+        let tx = Arc::new(self.db.begin().await?);
+        let system = SystemScope::new(Conn::Tx(Arc::clone(&tx)));
+        let now = Timestamp::now();
+        let asks: Vec<(Ticket, &Ask)> = entries
+            .iter()
+            .filter_map(|entry| match entry {
+                Entry::Change(asks, _) => Some(asks.iter().map(|(ticket, ask)| (*ticket, ask))),
+                Entry::Claim(..) => None,
+            })
+            .flatten()
+            .collect();
+        let verdicts = settle(&system, &asks, now).await?;
+        let mut claims = Vec::new();
+        for entry in entries {
+            if let Entry::Claim(want, _) = entry {
+                claims.push(claim::claim(&system, want, now).await?);
+            }
+        }
+        drop(system);
+        let tx =
+            Arc::into_inner(tx).ok_or_else(|| DbErr::Custom("the transaction is still in use".into()))?;
+        Ok((tx, Answers { verdicts, claims }))
+    }
+}
+
+async fn conclude(entries: Vec<Entry>, (tx, answers): (WriteTx, Answers)) {
+    points::reach("before_commit");
+    let committed = tx.commit().await;
+    points::reach("after_commit");
+    answer(entries, committed.map(|()| answers));
+}
+
+struct Answers {
+    verdicts: Vec<Verdict>,
+    claims: Vec<Vec<Claimed>>,
+}
+
+fn answer(entries: Vec<Entry>, outcome: Result<Answers, DbErr>) {
+    let failure = outcome.as_ref().err().map(|error| LedgerError(error.to_string()));
+    let (mut verdicts, mut claims) = match outcome {
+        Ok(answers) => (answers.verdicts.into_iter(), answers.claims.into_iter()),
+        Err(error) => {
+            tracing::warn!(%error, entries = entries.len(), "ledger commit failed");
+            (Vec::new().into_iter(), Vec::new().into_iter())
+        }
+    };
+    let or_failed =
+        |failure: &Option<LedgerError>| failure.clone().unwrap_or_else(|| LedgerError("lost".into()));
+    for entry in entries {
+        // An asker that is gone has stopped with its lane; its rows are voided with it.
+        let unheard = match entry {
+            Entry::Claim(_, asker) => asker.send(claims.next().ok_or_else(|| or_failed(&failure))).is_err(),
+            Entry::Change(asks, asker) => {
+                let told: Vec<Verdict> = verdicts.by_ref().take(asks.len()).collect();
+                let told = if failure.is_some() { Err(or_failed(&failure)) } else { Ok(told) };
+                asker.send(told).is_err()
+            }
+        };
+        if unheard {
+            tracing::debug!("nobody waits for an answer of the ledger any more");
+        }
+    }
+}
+
+/// Decides and writes changes; verdicts in the order of the asks.
+async fn settle(
+    system: &SystemScope,
+    asks: &[(Ticket, &Ask)],
+    now: Timestamp,
+) -> Result<Vec<Verdict>, DbErr> {
+    if asks.is_empty() {
+        return Ok(Vec::new());
+    }
+    let ids: Vec<Uuid> = asks.iter().map(|(ticket, _)| ticket.delivery_id).collect();
+    let known = facts::read(system, &Which::Ids(ids)).await?;
+    let known: HashMap<Uuid, &Facts> = known.iter().map(|facts| (facts.delivery_id, facts)).collect();
+    let mut verdicts = Vec::with_capacity(asks.len());
+    let mut changes = Vec::with_capacity(asks.len());
+    let mut sums = Sums::default();
+    for (ticket, ask) in asks {
+        let Some(facts) = known.get(&ticket.delivery_id) else {
+            verdicts.push(Verdict::LostLease);
+            continue;
+        };
+        let (verdict, change) = decide(facts, Some(ticket.token), ask, now);
+        verdicts.push(verdict);
+        if let Some(change) = change {
+            sums.add(facts, &change);
+            changes.push(change);
+        }
+    }
+    write(system, &changes, &sums).await?;
+    Ok(verdicts)
+}
+
+async fn write(system: &SystemScope, changes: &[Change], sums: &Sums) -> Result<(), DbErr> {
+    if changes.is_empty() {
+        return Ok(());
+    }
+    sums.lock(system).await?;
+    for some in changes.chunks(MOST_ROWS) {
+        apply::write(system, some).await?;
+    }
+    sums.write(system).await
+}
+
+/// Whose deliveries are voided.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Holder {
+    /// Of processes that were declared dead.
+    Dead,
+    /// Of this process, whose sender starts anew.
+    Process(Uuid),
+    /// Of this process, for one lane that broke down.
+    Lane(Uuid, Uuid),
+}
+
+/// Gives back what was claimed and makes uncertain what was marked. Returns the campaigns that have work again; call it
+/// until there are none.
+///
+/// # Errors
+/// What the database refuses; nothing was changed then.
+pub async fn void(system: &SystemScope, holder: Holder, now: Timestamp) -> Result<Vec<(Uuid, Uuid)>, DbErr> {
+    let which = match holder {
+        Holder::Dead => Which::HeldByTheDead,
+        Holder::Process(process) => Which::HeldBy(process),
+        Holder::Lane(process, lane) => Which::HeldForLane(process, lane),
+    };
+    let held = facts::read(system, &which).await?;
+    let mut changes = Vec::with_capacity(held.len());
+    let mut sums = Sums::default();
+    for facts in &held {
+        if let (_, Some(change)) = decide(facts, None, &Ask::Void, now) {
+            sums.add(facts, &change);
+            changes.push(change);
+        }
+    }
+    write(system, &changes, &sums).await?;
+    let mut campaigns: Vec<_> = held.iter().map(|facts| (facts.account_id, facts.campaign_id)).collect();
+    campaigns.sort_unstable();
+    campaigns.dedup();
+    Ok(campaigns)
+}

@@ -1,0 +1,72 @@
+//! Builds statements over sets of rows that both databases take: numbered parameters, lists, and changes by a `WITH`.
+
+use sea_orm::Value;
+use uuid::Uuid;
+
+/// A statement and its parameters.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Sql {
+    /// The text so far.
+    pub text: String,
+    /// Its parameters in order.
+    pub values: Vec<Value>,
+}
+
+impl Sql {
+    /// Begins a statement.
+    pub fn new(text: &str) -> Self {
+        Self { text: text.to_owned(), values: Vec::new() }
+    }
+
+    /// Adds text.
+    pub fn push(&mut self, text: &str) {
+        self.text.push_str(text);
+    }
+
+    /// Adds a parameter.
+    pub fn value(&mut self, value: Value) {
+        self.values.push(value);
+        self.text.push('$');
+        self.text.push_str(&self.values.len().to_string());
+    }
+
+    /// Adds parameters in brackets.
+    pub fn list(&mut self, values: impl IntoIterator<Item = Value>) {
+        self.text.push('(');
+        for (nth, value) in values.into_iter().enumerate() {
+            if nth > 0 {
+                self.text.push_str(", ");
+            }
+            self.value(value);
+        }
+        self.text.push(')');
+    }
+
+    /// Adds lists, separated by commas.
+    pub fn rows<R: IntoIterator<Item = Value>>(&mut self, rows: impl IntoIterator<Item = R>) {
+        for (nth, row) in rows.into_iter().enumerate() {
+            if nth > 0 {
+                self.text.push_str(", ");
+            }
+            self.list(row);
+        }
+    }
+
+    /// `WITH v (columns) AS (VALUES rows) rest`: one statement that changes each row in its own way.
+    pub fn with_rows<R: IntoIterator<Item = Value>>(
+        columns: &str,
+        rows: impl IntoIterator<Item = R>,
+        rest: &str,
+    ) -> Self {
+        let mut sql = Self::new(&format!("WITH v ({columns}) AS (VALUES "));
+        sql.rows(rows);
+        sql.push(") ");
+        sql.push(rest);
+        sql
+    }
+}
+
+/// Ids as parameters.
+pub(crate) fn uuids(ids: &[Uuid]) -> impl Iterator<Item = Value> + '_ {
+    ids.iter().map(|id| Value::from(*id))
+}

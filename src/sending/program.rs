@@ -1,0 +1,133 @@
+//! What a lane sends and as whom: the compiled steps of its campaign, and its opened credential.
+
+use std::sync::Arc;
+
+use moka::sync::Cache;
+use sea_orm::DbErr;
+use uuid::Uuid;
+
+use super::{lanes::Lane, render::StepTemplates, smtp::Endpoint};
+use crate::{
+    crypto::{Place, Secret},
+    models::{email_address::EmailAddress, header_text::HeaderText},
+    state::AppState,
+    tenancy::{Conn, SystemScope},
+};
+
+/// The compiled steps of a campaign. They cannot change once it was dispatched, so they are kept.
+#[derive(Debug)]
+pub struct Program {
+    steps: Vec<StepTemplates>,
+}
+
+impl Program {
+    /// The step at that position, counted from 1.
+    pub fn step(&self, position: i32) -> Option<&StepTemplates> {
+        usize::try_from(position).ok()?.checked_sub(1).and_then(|nth| self.steps.get(nth))
+    }
+}
+
+/// Compiled steps by campaign.
+#[derive(Clone, Debug)]
+pub struct Programs(Cache<Uuid, Arc<Program>>);
+
+impl Default for Programs {
+    fn default() -> Self {
+        Self(Cache::builder().max_capacity(1_000).time_to_idle(std::time::Duration::from_secs(600)).build())
+    }
+}
+
+/// A credential, opened for as long as its lane works. Deliberately without `Debug`.
+pub struct Sender {
+    host: String,
+    port: u16,
+    username: String,
+    password: Secret,
+    /// The return path and the address in `From`.
+    pub from: EmailAddress,
+    /// The name in `From`.
+    pub from_name: HeaderText,
+    /// The shortest pause between two messages, in seconds.
+    pub min_wait_seconds: u64,
+    /// The longest.
+    pub max_wait_seconds: u64,
+}
+
+impl Sender {
+    /// Where it leads and what opens it.
+    pub fn endpoint(&self) -> Endpoint<'_> {
+        Endpoint {
+            host: &self.host,
+            port: self.port,
+            username: &self.username,
+            password: self.password.expose(),
+        }
+    }
+}
+
+/// Loads what a lane needs; `None` when campaign or credential are gone.
+///
+/// # Errors
+/// What the database refuses, or a stored value that cannot be read.
+pub async fn load(state: &AppState, lane: &Lane) -> Result<Option<(Arc<Program>, Sender)>, DbErr> {
+    let system = SystemScope::new(Conn::Pool(state.db.pool().clone()));
+    let row = system
+        .query_one(
+            "SELECT s.smtp_host, s.smtp_port, s.smtp_username, s.smtp_password, s.from_name, s.from_email, \
+             k.min_wait_seconds, k.max_wait_seconds FROM smtp_credentials s \
+             JOIN campaigns k ON k.account_id = s.account_id AND k.id = s.campaign_id \
+             WHERE s.id = $1 AND s.deleted_at IS NULL AND k.deleted_at IS NULL",
+            [lane.credential_id.into()],
+        )
+        .await?;
+    let Some(row) = row else { return Ok(None) };
+    let place = Place {
+        account: lane.account_id,
+        table: "smtp_credentials",
+        row: lane.credential_id,
+        column: "smtp_password",
+    };
+    let sealed: Vec<u8> = row.try_get("", "smtp_password")?;
+    let password = state.sealer.open_text(&place, &sealed).map_err(unreadable)?;
+    let from_email: String = row.try_get("", "from_email")?;
+    let from_name: String = row.try_get("", "from_name")?;
+    let wait = |column| Ok::<_, DbErr>(u64::try_from(row.try_get::<i32>("", column)?).unwrap_or(0));
+    let sender = Sender {
+        host: row.try_get("", "smtp_host")?,
+        port: u16::try_from(row.try_get::<i32>("", "smtp_port")?).map_err(unreadable)?,
+        username: row.try_get("", "smtp_username")?,
+        password,
+        from: EmailAddress::parse(&from_email).map_err(|_| unreadable("from_email"))?,
+        from_name: HeaderText::parse(&from_name, 255).map_err(|_| unreadable("from_name"))?,
+        min_wait_seconds: wait("min_wait_seconds")?,
+        max_wait_seconds: wait("max_wait_seconds")?,
+    };
+    let program = if let Some(kept) = state.programs.0.get(&lane.campaign_id) {
+        kept
+    } else {
+        let made = Arc::new(compile(&system, lane).await?);
+        state.programs.0.insert(lane.campaign_id, Arc::clone(&made));
+        made
+    };
+    Ok(Some((program, sender)))
+}
+
+async fn compile(system: &SystemScope, lane: &Lane) -> Result<Program, DbErr> {
+    let rows = system
+        .query(
+            "SELECT subject, body_html, body_text FROM sequence_steps WHERE account_id = $1 AND campaign_id = $2 \
+             ORDER BY position",
+            [lane.account_id.into(), lane.campaign_id.into()],
+        )
+        .await?;
+    let steps = rows.iter().map(|row| {
+        let (subject, html): (String, String) = (row.try_get("", "subject")?, row.try_get("", "body_html")?);
+        let text: Option<String> = row.try_get("", "body_text")?;
+        StepTemplates::parse(&subject, &html, text.as_deref()).map_err(|_| unreadable("a step"))
+    });
+    Ok(Program { steps: steps.collect::<Result<_, _>>()? })
+}
+
+fn unreadable(what: impl std::fmt::Display) -> DbErr {
+    DbErr::Custom(format!("a stored value cannot be read: {what}"))
+}

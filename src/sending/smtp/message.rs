@@ -1,0 +1,89 @@
+//! A message as it goes over the wire: line ends made whole and dots doubled (RFC 5321, section 4.5.2). Pure.
+//!
+//! A lone CR or LF becomes a line end, for two reasons: RFC 5321, section 2.3.8, forbids them, and servers that
+//! read a lone LF as a line end could be made to see a final dot inside the message ("SMTP smuggling").
+
+/// Ends a message whose text ended with a line end; written on its own, last.
+pub(super) const FINAL_DOT: &[u8] = b".\r\n";
+
+/// Writes the message into `wire`, which is emptied first. The result is empty or ends with a line end.
+pub(super) fn stuff(message: &[u8], wire: &mut Vec<u8>) {
+    wire.clear();
+    wire.reserve(message.len() + message.len() / 32 + 2);
+    let mut rest = message;
+    while !rest.is_empty() {
+        let end = rest.iter().position(|byte| matches!(byte, b'\r' | b'\n')).unwrap_or(rest.len());
+        let (line, after) = rest.split_at(end);
+        if line.first() == Some(&b'.') {
+            wire.push(b'.');
+        }
+        wire.extend_from_slice(line);
+        wire.extend_from_slice(b"\r\n");
+        rest = match after {
+            [b'\r', b'\n', next @ ..] | [_, next @ ..] => next,
+            [] => after,
+        };
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn stuffed(message: &[u8]) -> Vec<u8> {
+        let mut wire = b"left over".to_vec();
+        stuff(message, &mut wire);
+        wire
+    }
+
+    /// What a server makes of it: lines up to the lone dot, one leading dot taken off.
+    fn received(wire: &[u8]) -> (Vec<Vec<u8>>, bool) {
+        let text = [wire, FINAL_DOT].concat();
+        let mut lines = Vec::new();
+        for line in text.split(|byte| *byte == b'\n') {
+            let line = line.strip_suffix(b"\r").unwrap_or(line);
+            if line == b"." {
+                return (lines, true);
+            }
+            lines.push(line.strip_prefix(b".").unwrap_or(line).to_vec());
+        }
+        (lines, false)
+    }
+
+    #[test]
+    fn dots_are_doubled_and_line_ends_made_whole() {
+        assert_eq!(stuffed(b"a\r\n.b\r\n..\r\n"), b"a\r\n..b\r\n...\r\n");
+        assert_eq!(stuffed(b".\n.\r.\r\n."), b"..\r\n..\r\n..\r\n..\r\n");
+        assert_eq!(stuffed(b"no end"), b"no end\r\n");
+        assert_eq!(stuffed(b"a\r\r\nb"), b"a\r\n\r\nb\r\n");
+        assert_eq!(stuffed(b""), b"");
+    }
+
+    proptest! {
+        #[test]
+        fn no_message_ends_itself_and_each_arrives_as_it_was(
+            message in prop::collection::vec(prop::sample::select(b".\r\nab".to_vec()), 0..200)
+        ) {
+            let wire = stuffed(&message);
+            prop_assert!(wire.is_empty() || wire.ends_with(b"\r\n"));
+            let lone = wire.windows(2).any(|pair| pair.starts_with(b"\r") != pair.ends_with(b"\n"));
+            prop_assert!(!lone && wire.first() != Some(&b'\n'));
+            let (lines, ended) = received(&wire);
+            prop_assert!(ended);
+            let text = String::from_utf8(message).unwrap().replace("\r\n", "\n").replace('\r', "\n");
+            let expected: Vec<Vec<u8>> = text.lines().map(|line| line.as_bytes().to_vec()).collect();
+            prop_assert_eq!(lines, expected);
+        }
+
+        #[test]
+        fn any_bytes_can_be_sent(message in prop::collection::vec(any::<u8>(), 0..300)) {
+            let wire = stuffed(&message);
+            let (lines, ended) = received(&wire);
+            prop_assert!(ended && lines.len() <= message.len());
+        }
+    }
+}

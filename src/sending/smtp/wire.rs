@@ -1,0 +1,99 @@
+//! The bytes of a conversation: writing whole commands, reading bounded replies, going over to TLS.
+//!
+//! No deadlines here; the phases have them.
+
+use std::time::Duration;
+
+use tokio::io::{AsyncWriteExt as _, BufReader};
+use tokio::net::TcpStream;
+use tokio_util::either::Either;
+
+use super::outcome::Broken;
+use super::reply::{Reply, ReplyLine};
+use crate::net::{DialError, Dialer, LineError, MailStream, read_line};
+
+/// A reply line is 512 bytes by the standard; what is over this is dropped.
+const MAX_LINE: usize = 2048;
+/// A reply of all its lines; more is a server that means no good.
+const MAX_REPLY: usize = 64 * 1024;
+const READ_BUFFER: usize = 2048;
+
+pub(super) struct Wire {
+    io: BufReader<MailStream>,
+}
+
+impl From<LineError> for Broken {
+    fn from(error: LineError) -> Self {
+        match error {
+            LineError::Closed => Self::Closed,
+            LineError::TooMuch => Self::Protocol,
+        }
+    }
+}
+
+impl Wire {
+    pub(super) fn new(stream: MailStream) -> Self {
+        Self { io: BufReader::with_capacity(READ_BUFFER, stream) }
+    }
+
+    pub(super) fn is_secure(&self) -> bool {
+        matches!(self.stream(), Either::Right(_))
+    }
+
+    fn stream(&self) -> &MailStream {
+        self.io.get_ref()
+    }
+
+    pub(super) fn tcp(&self) -> &TcpStream {
+        match self.stream() {
+            Either::Left(tcp) => tcp,
+            Either::Right(tls) => tls.get_ref().0,
+        }
+    }
+
+    /// Whether everything read was also asked for. Bytes ahead of a question are a server out of step, or
+    /// somebody who wrote into the clear part of the conversation (STARTTLS injection, CVE-2011-0411).
+    pub(super) fn is_in_step(&self) -> bool {
+        self.io.buffer().is_empty()
+    }
+
+    /// Writes and flushes.
+    pub(super) async fn write(&mut self, bytes: &[u8]) -> Result<(), Broken> {
+        self.io.write_all(bytes).await.map_err(|_| Broken::Closed)?;
+        self.io.flush().await.map_err(|_| Broken::Closed)
+    }
+
+    /// One whole reply.
+    pub(super) async fn read_reply(&mut self) -> Result<Reply, Broken> {
+        let mut budget = MAX_REPLY;
+        let mut lines = Vec::with_capacity(1);
+        let mut first = None;
+        loop {
+            let bytes = read_line(&mut self.io, MAX_LINE, &mut budget).await?;
+            let line = ReplyLine::parse(&bytes).ok_or(Broken::Protocol)?;
+            if line.code != *first.get_or_insert(line.code) {
+                return Err(Broken::Protocol);
+            }
+            lines.push(line.text);
+            if !line.more {
+                return Ok(Reply::new(line.code, lines));
+            }
+        }
+    }
+
+    /// TLS on a conversation that began in clear.
+    pub(super) async fn secure(
+        self,
+        dialer: &Dialer,
+        host: &str,
+        within: Duration,
+    ) -> Result<Self, DialError> {
+        match self.io.into_inner() {
+            Either::Left(tcp) => {
+                let tls = dialer.wrap_tls(host, tcp, within).await?;
+                Ok(Self::new(Either::Right(Box::new(tls))))
+            }
+            secured @ Either::Right(_) => Ok(Self::new(secured)),
+        }
+    }
+}

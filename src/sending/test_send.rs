@@ -1,0 +1,342 @@
+//! Test messages: steps of a campaign sent now, to addresses of the author's choice. They change no enrollment and are
+//! not tracked, but they count as sends, and none is handed over before its mark is stored.
+
+use std::{sync::Arc, time::Duration};
+
+use uuid::Uuid;
+
+use super::{
+    compose::{Composed, Letter, compose, message_id},
+    links,
+    preview::{Addressee, render},
+    smtp::{DataOutcome, Endpoint, Envelope, OfferError, SmtpConnection, Timeouts},
+};
+use crate::{
+    clock::{Timestamp, new_id},
+    crypto::Secret,
+    db::Db,
+    errors::{ApiError, ApiResult},
+    models::{
+        EmailAddress, HeaderText, sequence_steps, smtp_credentials,
+        states::TestState,
+        test_messages::{self, Model},
+    },
+    state::AppState,
+    tenancy::{Caller, Conn, Scope},
+};
+
+/// Shorter than a lane's: somebody is waiting for the answer.
+const TIMEOUTS: Timeouts = Timeouts {
+    connect: Duration::from_secs(10),
+    command: Duration::from_secs(20),
+    before_data: Duration::from_secs(30),
+    data: Duration::from_secs(30),
+    body: Duration::from_secs(60),
+    final_reply: Duration::from_secs(60),
+    quit: Duration::from_secs(2),
+};
+
+/// What is to be sent.
+#[derive(Debug)]
+pub struct Test {
+    /// The campaign.
+    pub campaign_id: Uuid,
+    /// To whom.
+    pub emails: Vec<EmailAddress>,
+    /// The steps, in their order.
+    pub steps: Vec<sequence_steps::Model>,
+    /// Whose values fill the templates; the address itself is each recipient's own where it is nobody's.
+    pub addressee: Addressee,
+    /// What it is sent through.
+    pub credential: smtp_credentials::Model,
+}
+
+/// What became of one message.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Sent {
+    /// The recipient.
+    pub email: String,
+    /// The step.
+    pub position: i32,
+    /// Why it was not accepted.
+    pub error: Option<String>,
+}
+
+/// What is asked for: the steps of a campaign, checked addresses, and whose values fill the templates.
+#[derive(Debug)]
+pub struct Asked {
+    /// The campaign.
+    pub campaign_id: Uuid,
+    /// Its steps, or the one that is wanted.
+    pub steps: Vec<sequence_steps::Model>,
+    /// Whose values fill the templates.
+    pub addressee: Addressee,
+    /// To whom.
+    pub emails: Vec<EmailAddress>,
+}
+
+/// Chooses the credential and refuses what may not be sent. The contact's own address counts too: nothing is tried out
+/// for somebody who unsubscribed.
+///
+/// # Errors
+/// `unprocessable`.
+pub async fn plan(scope: &Scope, state: &AppState, asked: Asked) -> ApiResult<Test> {
+    let Asked { campaign_id, steps, addressee, emails } = asked;
+    let contact = addressee.id.and_then(|_| EmailAddress::parse(&addressee.email).ok());
+    let all: Vec<EmailAddress> = emails.iter().cloned().chain(contact).collect();
+    refuse_unsubscribed(scope, state, &all).await?;
+    let enabled = smtp_credentials::enabled_of(scope, campaign_id).await?;
+    let credential = enabled
+        .into_iter()
+        .next()
+        .ok_or_else(|| ApiError::unprocessable("The campaign has no enabled SMTP credential"))?;
+    // What does not render is told now, not after half of it was sent.
+    for step in &steps {
+        render(step, &addressee, &state.settings.public_url)?;
+    }
+    Ok(Test { campaign_id, emails, steps, addressee, credential })
+}
+
+/// `unprocessable` with `details.reason` for an address that is suppressed or a contact's that unsubscribed.
+async fn refuse_unsubscribed(scope: &Scope, state: &AppState, emails: &[EmailAddress]) -> ApiResult<()> {
+    for email in emails {
+        let hash = state.suppression_key.hash(scope.account_id(), &email.key());
+        // The primary key; uq_contacts_email
+        let sql = "SELECT 1 AS one FROM suppressions WHERE account_id = $1 AND email_hash = $2 \
+                   UNION ALL SELECT 1 AS one FROM contacts \
+                   WHERE account_id = $1 AND email_key = $3 AND unsubscribed_at IS NOT NULL";
+        if scope.query_one(sql, [hash.to_vec().into(), email.key().into()]).await?.is_some() {
+            return Err(unsubscribed());
+        }
+    }
+    Ok(())
+}
+
+/// The refusal of whoever unsubscribed.
+fn unsubscribed() -> ApiError {
+    ApiError::unprocessable("A test cannot be sent to or for somebody who unsubscribed")
+        .details(serde_json::json!({ "reason": "unsubscribed" }))
+}
+
+/// Reserves a send for each message, sends them one after the other, and tells what became of each. To be seen through
+/// to its end, whoever waits.
+///
+/// # Errors
+/// `plan_limit_reached` before anything is sent; later only what the database refuses.
+pub async fn run(state: AppState, caller: Caller, test: Test) -> ApiResult<Vec<Sent>> {
+    let password = open_password(&state, &test.credential)?;
+    let rows = messages(&test);
+    let rows =
+        in_tx(&state.db, caller, async |scope| test_messages::claim(scope, rows, Timestamp::now()).await)
+            .await?;
+    let mut run = Run { state, caller, test, password, connection: None, given_up: None };
+    let mut results = Vec::with_capacity(rows.len());
+    for (nth, row) in rows.iter().enumerate() {
+        let error = run.send(row, rows.get(nth..).unwrap_or_default()).await?;
+        results.push(Sent { email: row.email.clone(), position: row.position, error });
+    }
+    if let Some(connection) = run.connection.take() {
+        connection.quit().await;
+    }
+    Ok(results)
+}
+
+fn open_password(state: &AppState, row: &smtp_credentials::Model) -> ApiResult<Secret> {
+    let place = smtp_credentials::smtp_password_place(row.account_id, row.id);
+    state.sealer.open_text(&place, &row.smtp_password).map_err(ApiError::internal)
+}
+
+/// One row for each address and step.
+fn messages(test: &Test) -> Vec<Model> {
+    let now = Timestamp::now();
+    let pairs = test.emails.iter().flat_map(|email| test.steps.iter().map(move |step| (email, step)));
+    let row = |(email, step): (&EmailAddress, &sequence_steps::Model)| {
+        let id = new_id();
+        let domain = test.credential.from_email.rsplit_once('@').map_or("localhost", |(_, domain)| domain);
+        Model {
+            id,
+            account_id: test.credential.account_id,
+            campaign_id: test.campaign_id,
+            smtp_credential_id: test.credential.id,
+            email: email.to_string(),
+            position: step.position,
+            state: TestState::Claimed,
+            message_id: EmailAddress::parse(&test.credential.from_email)
+                .map_or_else(|_| format!("<{}@{domain}>", id.simple()), |from| message_id(id, &from)),
+            smtp_reply: None,
+            reserved_period: None,
+            locked_until: now,
+            created_at: now,
+        }
+    };
+    pairs.map(row).collect()
+}
+
+/// Runs `work` in a transaction of its own.
+async fn in_tx<T>(db: &Db, caller: Caller, work: impl AsyncFnOnce(&Scope) -> ApiResult<T>) -> ApiResult<T> {
+    let tx = Arc::new(db.begin().await?);
+    let scope = Scope::of(&caller, Conn::Tx(Arc::clone(&tx)));
+    let done = work(&scope).await?;
+    drop(scope);
+    let tx = Arc::into_inner(tx).ok_or_else(|| ApiError::internal("the transaction is still in use"))?;
+    tx.commit().await?;
+    Ok(done)
+}
+
+/// How a message ended.
+struct Ended {
+    state: TestState,
+    reply: Option<String>,
+    error: Option<String>,
+}
+
+impl Ended {
+    fn failed(reason: impl Into<String>) -> Self {
+        Self { state: TestState::Failed, reply: None, error: Some(reason.into()) }
+    }
+
+    fn refused(reply: String) -> Self {
+        Self { state: TestState::Failed, reply: Some(reply.clone()), error: Some(reply) }
+    }
+}
+
+struct Run {
+    state: AppState,
+    caller: Caller,
+    test: Test,
+    password: Secret,
+    connection: Option<SmtpConnection>,
+    /// Why nothing more is tried: the server could not be used at all.
+    given_up: Option<String>,
+}
+
+impl Run {
+    /// One message from its row to its record; `held` are this one and those after it.
+    async fn send(&mut self, row: &Model, held: &[Model]) -> ApiResult<Option<String>> {
+        let ended = match self.given_up.clone() {
+            Some(reason) => Ended::failed(reason),
+            None => self.attempt(row, held).await?,
+        };
+        let Ended { state, reply, error } = ended;
+        in_tx(&self.state.db, self.caller, async |scope| {
+            test_messages::record(scope, row, state, reply).await
+        })
+        .await?;
+        Ok(error)
+    }
+
+    async fn attempt(&mut self, row: &Model, held: &[Model]) -> ApiResult<Ended> {
+        let to = EmailAddress::parse(&row.email).map_err(|_| ApiError::internal("a stored address"))?;
+        let hash = self.state.suppression_key.hash(row.account_id, &to.key());
+        let letter = self.letter(row, &to, &hash)?;
+        let from = self.test.credential.from_email.clone();
+        let envelope = Envelope { from: &from, to: to.as_str(), size: letter.bytes.len() };
+        let offered = match self.offer(&envelope).await {
+            Ok(offered) => offered,
+            Err(ended) => return Ok(ended),
+        };
+        let ids: Vec<Uuid> = held.iter().map(|row| row.id).collect();
+        let marked = in_tx(&self.state.db, self.caller, async |scope| {
+            let marked = test_messages::mark(scope, row, &hash).await?;
+            test_messages::hold(scope, ids).await?;
+            Ok(marked)
+        })
+        .await?;
+        let Some(connection) = &mut self.connection else { return Ok(Ended::failed("connect_failed")) };
+        if !marked {
+            if connection.reset().await.is_err() {
+                self.connection = None;
+            }
+            return Ok(Ended::failed("stopped before it was sent"));
+        }
+        let outcome = connection.data(offered, &letter.bytes, None, &|| true).await;
+        if !connection.is_usable() {
+            self.connection = None;
+        }
+        Ok(told(outcome))
+    }
+
+    fn letter(&self, row: &Model, to: &EmailAddress, hash: &[u8; 32]) -> ApiResult<Composed> {
+        let step = self.test.steps.iter().find(|step| step.position == row.position);
+        let step = step.ok_or_else(|| ApiError::internal("a test message without its step"))?;
+        let (state, credential) = (&self.state, &self.test.credential);
+        // No enrollment stands behind it; the address alone is what unsubscribes.
+        let unsubscribe = links::unsubscribe_url(
+            &state.settings.public_url,
+            &state.link_keys,
+            row.account_id,
+            hash,
+            Uuid::nil(),
+        );
+        let sample = Addressee { email: to.to_string(), ..Addressee::sample() };
+        let addressee = if self.test.addressee.id.is_some() { &self.test.addressee } else { &sample };
+        let rendered = render(step, addressee, &unsubscribe)?;
+        let from = EmailAddress::parse(&credential.from_email).map_err(|_| ApiError::internal("a sender"))?;
+        let from_name = HeaderText::parse(&credential.from_name, HeaderText::NAME_CHARS)
+            .map_err(|_| ApiError::internal("a sender's name"))?;
+        compose(&Letter {
+            message_id: &row.message_id,
+            from: &from,
+            from_name: &from_name,
+            to,
+            rendered: &rendered,
+            earlier: &[],
+            date: Timestamp::now(),
+            unsubscribe: &unsubscribe,
+        })
+        .map_err(ApiError::internal)
+    }
+
+    /// Until the recipient is accepted. A server that cannot be used is not tried again for the messages that follow.
+    async fn offer(&mut self, envelope: &Envelope<'_>) -> Result<super::smtp::Offered, Ended> {
+        let mut connection = match self.connection.take() {
+            Some(kept) => kept,
+            None => self.open().await?,
+        };
+        let mut offered = connection.offer(envelope).await;
+        if matches!(offered, Err(OfferError::Broken(_))) && connection.served() > 0 {
+            connection = self.open().await?;
+            offered = connection.offer(envelope).await;
+        }
+        if connection.is_usable() {
+            self.connection = Some(connection);
+        }
+        offered.map_err(|error| {
+            error
+                .reply()
+                .map_or_else(|| Ended::failed("protocol_failed"), |reply| Ended::refused(reply.kept()))
+        })
+    }
+
+    async fn open(&mut self) -> Result<SmtpConnection, Ended> {
+        let credential = &self.test.credential;
+        let endpoint = Endpoint {
+            host: &credential.smtp_host,
+            port: u16::try_from(credential.smtp_port).unwrap_or_default(),
+            username: &credential.smtp_username,
+            password: self.password.expose(),
+        };
+        SmtpConnection::open(&self.state.dialer, &endpoint, &TIMEOUTS).await.map_err(|error| {
+            let word = error.verify_error().as_str();
+            self.given_up = Some(word.to_owned());
+            Ended::failed(word)
+        })
+    }
+}
+
+fn told(outcome: DataOutcome) -> Ended {
+    match outcome {
+        DataOutcome::Accepted(reply) => {
+            Ended { state: TestState::Sent, reply: Some(reply.kept()), error: None }
+        }
+        DataOutcome::Deferred { reply, .. } | DataOutcome::Refused { reply, .. } => {
+            Ended::refused(reply.kept())
+        }
+        DataOutcome::NotSent(_) => Ended::failed("protocol_failed"),
+        DataOutcome::Unknown(_) => Ended {
+            state: TestState::Uncertain,
+            reply: None,
+            error: Some("the server did not say whether it took the message".to_owned()),
+        },
+    }
+}

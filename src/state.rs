@@ -1,0 +1,114 @@
+//! What handlers and the engine share besides Loco's context: settings, keys and doors, made once per process.
+
+use std::{path::Path, sync::Arc};
+
+use loco_rs::app::AppContext;
+use migration::MigratorTrait;
+
+use crate::{
+    clock::Timestamp,
+    config::{ConfigError, Settings},
+    crypto::{LinkKeys, MasterKeys, Sealer, SuppressionKey},
+    db::Db,
+    engine::Doorbells,
+    errors::ApiError,
+    models::{app_keys, plans},
+    net::{DialPolicy, Dialer, MxCheck},
+    sending::program::Programs,
+    tenancy::{Conn, SystemScope},
+};
+
+/// Shared by everything in this process; cheap to clone.
+#[derive(Clone)]
+pub struct AppState {
+    /// What the operator set.
+    pub settings: Arc<Settings>,
+    /// The pool, and the way to begin a write.
+    pub db: Db,
+    /// Seals and opens secrets.
+    pub sealer: Arc<Sealer>,
+    /// Signs links in mails.
+    pub link_keys: Arc<LinkKeys>,
+    /// Hashes suppressed addresses.
+    pub suppression_key: Arc<SuppressionKey>,
+    /// Dials what tenants name.
+    pub dialer: Dialer,
+    /// Looks up whether a domain takes mail.
+    pub mx: MxCheck,
+    /// What wakes the engine of this process.
+    pub doorbells: Doorbells,
+    /// Compiled steps of campaigns that are sending.
+    pub programs: Programs,
+}
+
+impl AppState {
+    /// The state of a context that was prepared.
+    ///
+    /// # Errors
+    /// `internal_error` before [`Self::prepare`].
+    pub fn of(ctx: &AppContext) -> Result<Self, ApiError> {
+        ctx.shared_store
+            .get::<Self>()
+            .ok_or_else(|| ApiError::internal("the application state is not prepared"))
+    }
+
+    /// Makes the state, once per context: checks the settings, seeds the plans, loads the keys. The schema must be there.
+    ///
+    /// # Errors
+    /// One line that says what is wrong.
+    pub async fn prepare(ctx: &AppContext) -> loco_rs::Result<Self> {
+        if let Some(ready) = ctx.shared_store.get::<Self>() {
+            return Ok(ready);
+        }
+        let settings = Settings::from_config(&ctx.config).map_err(stop)?;
+        let sealer = Sealer::new(master_keys(&settings).map_err(stop)?);
+        let db = Db::new(ctx.db.clone());
+        let system = SystemScope::new(Conn::Pool(ctx.db.clone()));
+        let now = Timestamp::now();
+        plans::seed(&system, now).await?;
+        let links = app_keys::load_or_create(&system, &sealer, app_keys::LINKS, now).await?;
+        let suppressions = app_keys::load_or_create(&system, &sealer, app_keys::SUPPRESSIONS, now).await?;
+        let policy = DialPolicy {
+            allow_private: settings.allow_private_networks,
+            allow_plain_mail: settings.allow_plain_mail,
+        };
+        let dialer = Dialer::new(policy).map_err(stop)?;
+        let mx = MxCheck::new(dialer.dns());
+        let state = Self {
+            settings: Arc::new(settings),
+            db,
+            sealer: Arc::new(sealer),
+            link_keys: Arc::new(LinkKeys::new(&links, &[])),
+            suppression_key: Arc::new(SuppressionKey::new(suppressions)),
+            dialer,
+            mx,
+            doorbells: Doorbells::of(ctx),
+            programs: Programs::default(),
+        };
+        ctx.shared_store.insert(state.clone());
+        Ok(state)
+    }
+
+    /// For tasks, which Loco runs without migrating: migrates, then prepares.
+    ///
+    /// # Errors
+    /// One line that says what is wrong.
+    pub async fn prepare_for_task(ctx: &AppContext) -> loco_rs::Result<Self> {
+        migration::Migrator::up(&ctx.db, None).await?;
+        Self::prepare(ctx).await
+    }
+}
+
+fn master_keys(settings: &Settings) -> Result<MasterKeys, ConfigError> {
+    let keys = if settings.master_key.is_empty() {
+        MasterKeys::load_or_create(Path::new(&settings.master_key_file))
+    } else {
+        MasterKeys::parse(&settings.master_key)
+    };
+    keys.map_err(|error| ConfigError::new("MASTER_KEY", error.to_string()))
+}
+
+/// An error that ends the start with its own line.
+fn stop(error: impl std::fmt::Display) -> loco_rs::Error {
+    loco_rs::Error::Message(error.to_string())
+}

@@ -1,0 +1,42 @@
+//! `cargo loco task engine`: the engine alone, without a server, any number of times.
+
+use async_trait::async_trait;
+use loco_rs::{
+    Result,
+    app::AppContext,
+    boot::shutdown_signal,
+    task::{Task, TaskInfo, Vars},
+};
+use tokio_util::sync::CancellationToken;
+
+use crate::{engine, state::AppState};
+
+/// Runs the engine until the process is told to stop.
+pub(super) struct RunEngine;
+
+#[async_trait]
+impl Task for RunEngine {
+    fn task(&self) -> TaskInfo {
+        TaskInfo {
+            name: "engine".to_owned(),
+            detail: "Send campaigns and run background jobs until told to stop".to_owned(),
+        }
+    }
+
+    async fn run(&self, ctx: &AppContext, _vars: &Vars) -> Result<()> {
+        let settings = AppState::prepare_for_task(ctx).await?.settings.engine;
+        let stop = CancellationToken::new();
+        let asked_to_stop = async {
+            shutdown_signal().await;
+            stop.cancel();
+        };
+        let engine = engine::run(ctx.clone(), settings, stop.clone());
+        tokio::pin!(engine);
+        // The engine ends before it is asked to only when it could not start.
+        tokio::select! {
+            ended = &mut engine => return ended,
+            () = asked_to_stop => {}
+        }
+        engine.await
+    }
+}

@@ -1,0 +1,85 @@
+//! Contacts as clients see them.
+
+use serde::Serialize;
+use serde_json::Value;
+use uuid::Uuid;
+
+use crate::{
+    clock::Timestamp,
+    models::{contacts::Model, enrollments, states::EnrollmentStatus},
+};
+
+/// A contact in a list.
+#[derive(Debug, Serialize)]
+pub struct Contact {
+    id: Uuid,
+    email: String,
+    first_name: Option<String>,
+    last_name: Option<String>,
+    company: Option<String>,
+    custom: Value,
+    unsubscribed_at: Option<Timestamp>,
+    created_at: Timestamp,
+}
+
+impl From<Model> for Contact {
+    fn from(row: Model) -> Self {
+        let Model {
+            id,
+            account_id: _,
+            contact_import_id: _,
+            email,
+            email_key: _,
+            first_name,
+            last_name,
+            company,
+            custom,
+            unsubscribed_at,
+            created_at,
+            deleted_at: _,
+        } = row;
+        // None are stored as null, and shown as the empty object that they are.
+        let custom = custom.unwrap_or_else(|| Value::Object(serde_json::Map::new()));
+        Self { id, email, first_name, last_name, company, custom, unsubscribed_at, created_at }
+    }
+}
+
+/// A contact on its own.
+#[derive(Debug, Serialize)]
+pub struct ContactDetail {
+    #[serde(flatten)]
+    contact: Contact,
+    enrollments: Vec<ContactEnrollment>,
+}
+
+impl ContactDetail {
+    /// Shows a contact with its newest enrollments.
+    pub fn new(row: Model, enrollments: Vec<enrollments::Model>) -> Self {
+        Self {
+            contact: row.into(),
+            enrollments: enrollments.into_iter().map(ContactEnrollment::from).collect(),
+        }
+    }
+}
+
+/// One campaign that the contact is in.
+#[derive(Debug, Serialize)]
+struct ContactEnrollment {
+    id: Uuid,
+    campaign_id: Uuid,
+    status: EnrollmentStatus,
+    batch_number: i32,
+    sent_at: Option<Timestamp>,
+}
+
+impl From<enrollments::Model> for ContactEnrollment {
+    fn from(row: enrollments::Model) -> Self {
+        Self {
+            id: row.id,
+            campaign_id: row.campaign_id,
+            status: row.status,
+            batch_number: row.batch_number,
+            sent_at: row.sent_at,
+        }
+    }
+}

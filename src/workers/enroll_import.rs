@@ -1,0 +1,90 @@
+//! Enrolls a large import, a slice per transaction. Run twice, or again after a crash, it goes on where the last commit
+//! ended.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use loco_rs::{Result, app::AppContext, prelude::BackgroundWorker};
+use serde::{Deserialize, Serialize};
+use uuid::Uuid;
+
+use crate::{
+    clock::Timestamp,
+    errors::{ApiError, ApiResult},
+    models::{
+        campaigns, contact_imports, enroll_jobs,
+        enrollments::{CHUNK, DeadDomains, domains},
+        states::JobStatus,
+    },
+    sending::enrolling::dead_domains,
+    state::AppState,
+    tenancy::{Conn, Scope, SystemScope},
+};
+
+/// The worker.
+pub struct EnrollImport {
+    ctx: AppContext,
+}
+
+/// Which job of whose.
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+pub struct Args {
+    account_id: Uuid,
+    enroll_job_id: Uuid,
+}
+
+#[async_trait]
+impl BackgroundWorker<Args> for EnrollImport {
+    fn build(ctx: &AppContext) -> Self {
+        Self { ctx: ctx.clone() }
+    }
+
+    fn class_name() -> String {
+        "EnrollImport".to_owned()
+    }
+
+    async fn perform(&self, args: Args) -> Result<()> {
+        let state = AppState::of(&self.ctx)?;
+        while slice(&state, args).await? == JobStatus::Processing {}
+        Ok(())
+    }
+}
+
+/// Does one slice; answers how the job stands.
+async fn slice(state: &AppState, args: Args) -> ApiResult<JobStatus> {
+    let reads = SystemScope::new(Conn::Pool(state.db.pool().clone())).account(args.account_id);
+    let job = reads.get::<enroll_jobs::Entity>(args.enroll_job_id).await?;
+    if job.status != JobStatus::Processing {
+        return Ok(job.status);
+    }
+    let dead = match dead_of(state, &reads, &job).await {
+        Err(error) if is_gone(&error) => {
+            enroll_jobs::fail(&reads, job.id).await?;
+            return Ok(JobStatus::Failed);
+        }
+        found => found?,
+    };
+    let tx = Arc::new(state.db.begin().await?);
+    let scope = SystemScope::new(Conn::Tx(Arc::clone(&tx))).account(args.account_id);
+    let job = enroll_jobs::advance(&scope, job, CHUNK, &dead, Timestamp::now()).await?;
+    drop(scope);
+    let tx = Arc::into_inner(tx).ok_or_else(|| ApiError::internal("a transaction was kept"))?;
+    tx.commit().await?;
+    Ok(job.status)
+}
+
+/// The dead domains of the next slice, asked for outside the transaction.
+async fn dead_of(state: &AppState, scope: &Scope, job: &enroll_jobs::Model) -> ApiResult<DeadDomains> {
+    scope.get::<contact_imports::Entity>(job.contact_import_id).await?;
+    let campaign = scope.get::<campaigns::Entity>(job.campaign_id).await?;
+    if !campaign.verify_email_mx {
+        return Ok(DeadDomains::new());
+    }
+    Ok(dead_domains(&state.mx, domains(scope, job.slice(CHUNK)).await?).await)
+}
+
+/// Whether the campaign or the import was deleted meanwhile.
+const fn is_gone(error: &ApiError) -> bool {
+    use crate::errors::Code;
+    matches!(error.code, Code::CampaignNotFound | Code::ContactImportNotFound)
+}

@@ -1,0 +1,152 @@
+//! What may lean on what, and the rules of style that no lint knows, read from the source itself.
+
+use crate::support::source::{Source, sources};
+
+/// The files that may make a scope that sees every account, each for one purpose.
+const SYSTEM_SCOPES: [&str; 12] = [
+    "src/engine/sender.rs",
+    "src/engine/sweeper.rs",
+    "src/http/write.rs",
+    "src/models/api_keys.rs",
+    "src/models/opens.rs",
+    "src/models/suppressions.rs",
+    "src/sending/lanes.rs",
+    "src/sending/ledger/mod.rs",
+    "src/sending/program.rs",
+    "src/state.rs",
+    "src/tenancy/system.rs",
+    "src/workers/enroll_import.rs",
+];
+
+/// Decisions: a value in, a value out.
+const PURE: [&str; 7] = [
+    "src/net/deny.rs",
+    "src/sending/estimate.rs",
+    "src/sending/forecast.rs",
+    "src/sending/ledger/decide.rs",
+    "src/sending/retry.rs",
+    "src/sending/smtp/classify.rs",
+    "src/sending/waiting.rs",
+];
+
+/// Where tasks begin: the engine's supervised loops, and the jobs that one of them runs.
+const SPAWNING: [&str; 2] = ["src/engine/", "src/jobs/run.rs"];
+
+/// The application's files without those that hold only tests.
+fn application() -> impl Iterator<Item = Source> {
+    sources("src").into_iter().filter(|source| !source.is_test())
+}
+
+/// The files whose code has `pattern`.
+fn with(pattern: &str) -> Vec<String> {
+    application().filter(|source| source.code().contains(pattern)).map(|source| source.path).collect()
+}
+
+/// Whether an import or a path in the code leads into `module`.
+fn leads_into(source: &Source, module: &str) -> bool {
+    source.imports().iter().any(|path| path == module || path.starts_with(&format!("{module}::")))
+        || source.code().contains(&format!("{module}::"))
+}
+
+#[track_caller]
+fn none_of<const N: usize>(files: impl Iterator<Item = Source>, modules: [&str; N]) {
+    for source in files {
+        for module in modules {
+            assert!(!leads_into(&source, module), "{} imports {module}", source.path);
+        }
+    }
+}
+
+#[test]
+fn nothing_but_the_wiring_imports_controllers() {
+    let others =
+        application().filter(|it| !it.path.starts_with("src/controllers/") && it.path != "src/app.rs");
+    none_of(others, ["crate::controllers", "super::controllers", "ampout::controllers"]);
+}
+
+#[test]
+fn models_know_neither_http_nor_smtp() {
+    let models = || application().filter(|it| it.path.starts_with("src/models/"));
+    assert!(models().count() > 20);
+    none_of(models(), ["axum", "lettre", "loco_rs::controller", "crate::sending::smtp", "crate::views"]);
+    none_of(models(), ["crate::http", "crate::params"]);
+}
+
+#[test]
+fn views_and_params_do_not_read_the_database() {
+    let shapes =
+        application().filter(|it| it.path.starts_with("src/views/") || it.path.starts_with("src/params/"));
+    none_of(shapes, ["sea_orm", "crate::db", "crate::controllers", "crate::engine"]);
+}
+
+#[test]
+fn the_path_of_a_message_does_not_know_http() {
+    let sending =
+        application().filter(|it| ["src/sending/", "src/engine/"].iter().any(|at| it.path.starts_with(at)));
+    none_of(sending, ["axum", "crate::http", "crate::params", "crate::views"]);
+}
+
+#[test]
+fn errors_name_http_only_where_they_become_answers() {
+    let inner =
+        application().filter(|it| it.path.starts_with("src/errors/") && it.path != "src/errors/respond.rs");
+    none_of(inner, ["axum"]);
+}
+
+#[test]
+fn decisions_import_neither_the_orm_nor_the_runtime() {
+    let pure: Vec<_> = application().filter(|source| PURE.contains(&source.path.as_str())).collect();
+    assert_eq!(pure.len(), PURE.len(), "a file of the list is gone");
+    none_of(pure.into_iter(), ["sea_orm", "tokio", "crate::db", "crate::tenancy", "rand"]);
+}
+
+#[test]
+fn only_listed_files_see_every_account() {
+    let found = with("SystemScope::new");
+    let expected: Vec<_> =
+        SYSTEM_SCOPES.into_iter().filter(|path| *path != "src/tenancy/system.rs").collect();
+    assert_eq!(found, expected, "each of these may look at all accounts: list it with care");
+}
+
+#[test]
+fn the_clock_is_read_in_one_place() {
+    assert_eq!(with("Utc::now"), ["src/clock.rs"]);
+    assert_eq!(with("SystemTime::now"), Vec::<String>::new());
+}
+
+#[test]
+fn tasks_begin_in_the_engine_only() {
+    for source in application() {
+        let code = source.code();
+        let begins = ["tokio::spawn", "task::spawn", ".spawn("].iter().any(|call| code.contains(call));
+        let may = SPAWNING.iter().any(|place| source.path.starts_with(place));
+        assert!(may || !begins, "{} begins a task that nobody supervises", source.path);
+    }
+}
+
+#[test]
+fn files_are_short_enough_to_be_read_at_once() {
+    for (folder, most) in [("src", 400), ("tests", 600), ("migration/src", 400), ("testkit", 400)] {
+        for source in sources(folder) {
+            let lines = source.text.lines().count();
+            assert!(lines <= most, "{} has {lines} lines, {most} are allowed", source.path);
+        }
+    }
+}
+
+#[test]
+fn a_lint_is_expected_with_a_reason_and_never_allowed() {
+    let attributes = ["#[", "#!["].map(|open| format!("{open}allow("));
+    for folder in ["src", "tests", "migration/src", "testkit", "bench", "demo"] {
+        for source in sources(folder) {
+            assert!(!attributes.iter().any(|it| source.text.contains(it)), "{}", source.path);
+        }
+    }
+}
+
+#[test]
+fn a_module_says_what_it_is_for() {
+    for source in application() {
+        assert!(source.text.starts_with("//!"), "{} does not say what it is for", source.path);
+    }
+}

@@ -1,0 +1,5 @@
+//! What clients, operators and readers of the source can rely on.
+
+mod config;
+mod errors;
+mod layers;

@@ -1,0 +1,67 @@
+//! kill -9 while the engine is held at each boundary of the send path, then a restart: nothing twice, nothing lost, and
+//! `uncertain` exactly where a mark is stored and its outcome is not.
+
+use rstest::rstest;
+use testkit::{sink::Sink, wait::eventually};
+
+use super::engine_process;
+use crate::support::{campaign::*, world};
+
+const PEOPLE: usize = 12;
+
+#[rstest]
+#[case::claimed_before_anything_was_offered("claimed", 0, 0, PEOPLE)]
+#[case::accepted_and_not_recorded_before_the_next_mark("before_mark", 2, 1, PEOPLE)]
+#[case::marked_before_data("after_mark", 2, 1, PEOPLE - 1)]
+#[case::marked_before_the_data_command("smtp-before-data", 2, 1, PEOPLE - 1)]
+#[case::before_the_final_dot("smtp-before-dot", 2, 1, PEOPLE - 1)]
+#[case::after_the_final_dot_without_its_reply("smtp-after-dot", 2, 1, PEOPLE)]
+#[case::accepted_before_the_commit("before_commit", 2, 1, PEOPLE)]
+#[case::recorded_and_next_marked_after_the_commit("after_commit", 2, 1, PEOPLE - 1)]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn killed_at_a_boundary_nothing_is_lost_or_doubled(
+    #[case] point: &'static str,
+    #[case] passes: usize,
+    #[case] uncertain: usize,
+    #[case] arrived: usize,
+) {
+    world(|w| async move {
+        let sink = Sink::start().await.unwrap();
+        let people = addresses("ok", PEOPLE);
+        let id = dispatched(&w.alice, &campaign(&[credential(&sink, "one@sender.test")], 1), &people).await;
+
+        let engine = engine_process(&w);
+        let marker = engine.path("held");
+        let armed = format!("{point}={passes}*off->return({})", marker.display());
+        let mut held = engine.env("FAILPOINTS", armed).start().unwrap();
+        held.wait_for_file("held", DEADLINE).await.unwrap();
+        held.kill_9().await.unwrap();
+
+        let _again = engine_process(&w).start().unwrap();
+        let path = format!("/campaigns/{id}/deliveries?limit=1000");
+        let rows = eventually(DEADLINE, || async {
+            let rows = w.alice.seen(&path).await;
+            let count =
+                |state: &str| rows.as_array().unwrap().iter().filter(|row| row["state"] == state).count();
+            (count("sent") + count("uncertain") == PEOPLE).then_some(rows)
+        })
+        .await
+        .unwrap();
+        let unknown = rows.as_array().unwrap().iter().filter(|row| row["state"] == "uncertain").count();
+        assert_eq!(unknown, uncertain);
+        assert_eq!(sink.count(), arrived as u64);
+        for person in &people {
+            assert!(sink.messages_to(person).len() <= 1, "{person} was written to twice");
+        }
+        let sends = w.number("SELECT sends FROM account_periods", []).await;
+        let reserved = w.number("SELECT reserved FROM account_periods", []).await;
+        assert_eq!(
+            (sends, reserved),
+            (i64::try_from(PEOPLE - uncertain).unwrap(), i64::try_from(uncertain).unwrap())
+        );
+        let seen = w.alice.seen(&format!("/campaigns/{id}")).await;
+        assert_eq!(seen["uncertain"], uncertain);
+        assert_eq!(seen["status"], if uncertain == 0 { "completed" } else { "active" });
+    })
+    .await;
+}

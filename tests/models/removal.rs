@@ -1,0 +1,81 @@
+//! What is deleted goes from the tables too, and only that.
+
+use std::sync::Arc;
+
+use ampout::{
+    clock::Timestamp,
+    models::removal::remove_some,
+    tenancy::{Conn, SystemScope},
+};
+use testkit::sink::Sink;
+
+use crate::support::{World, campaign::*, world};
+
+async fn remove_all(w: &World) {
+    loop {
+        let tx = Arc::new(w.db().begin().await.unwrap());
+        let system = SystemScope::new(Conn::Tx(Arc::clone(&tx)));
+        let more = remove_some(&system, Timestamp::now()).await.unwrap();
+        drop(system);
+        Arc::into_inner(tx).unwrap().commit().await.unwrap();
+        if !more {
+            return;
+        }
+    }
+}
+
+async fn count(w: &World, table: &str) -> i64 {
+    w.number(&format!("SELECT count(*) FROM {table}"), []).await
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_deleted_import_goes_with_its_contacts_and_their_enrollments() {
+    world(|w| async move {
+        let sink = Sink::start().await.unwrap();
+        let lanes = [credential(&sink, "one@sender.test")];
+        let mine = enrolled(&w.alice, &campaign(&lanes, 2), &addresses("ok", 250)).await;
+        enrolled(&w.bob, &campaign(&lanes, 2), &addresses("ok", 7)).await;
+        let imports = w.alice.seen("/contact_imports").await;
+        let import = imports[0]["id"].as_str().unwrap();
+        w.alice.delete(&format!("/contact_imports/{import}")).await.assert_status_ok();
+        remove_all(&w).await;
+        assert_eq!(count(&w, "contacts").await, 7);
+        assert_eq!(count(&w, "enrollments").await, 7);
+        assert_eq!(count(&w, "contact_imports").await, 1);
+        let seen = w.alice.seen(&format!("/campaigns/{mine}")).await;
+        assert_eq!(seen["totals"]["pending"], 0);
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_deleted_campaign_goes_whole_and_what_was_uncertain_stays_counted() {
+    world(|w| async move {
+        let sink = Sink::start().await.unwrap();
+        let engine = Engine::start(&w.ctx);
+        let lanes = [credential(&sink, "one@sender.test")];
+        let people = ["ok@example.test", "close-after-dot@example.test"].map(str::to_owned);
+        let id = dispatched(&w.alice, &campaign(&lanes, 1), &people).await;
+        enrolled(&w.bob, &campaign(&lanes, 1), &people).await;
+        testkit::wait::eventually(DEADLINE, || async {
+            let rest = "SELECT count(*) FROM deliveries WHERE state IN ('sent', 'uncertain')";
+            (w.number(rest, []).await == 2).then_some(())
+        })
+        .await
+        .unwrap();
+        w.alice.post(&format!("/campaigns/{id}/pause"), &serde_json::json!({})).await;
+        engine.stop().await;
+        w.alice.delete(&format!("/campaigns/{id}")).await.assert_status_ok();
+        remove_all(&w).await;
+        for (table, left) in
+            [("campaigns", 1), ("enrollments", 2), ("deliveries", 0), ("smtp_credentials", 1)]
+        {
+            assert_eq!(count(&w, table).await, left, "{table}");
+        }
+        assert_eq!(count(&w, "contacts").await, 4);
+        let period = "SELECT sends FROM account_periods WHERE sends > 0";
+        assert_eq!(w.number(period, []).await, 2, "the uncertain one keeps its place");
+        assert_eq!(w.number("SELECT CAST(sum(reserved) AS bigint) FROM account_periods", []).await, 0);
+    })
+    .await;
+}

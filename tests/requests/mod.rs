@@ -1,0 +1,18 @@
+//! Status and body of every endpoint, on either database.
+
+mod accounts;
+mod campaigns;
+mod contact_imports;
+mod contacts;
+mod credentials;
+mod deliveries;
+mod dispatch;
+mod enroll;
+mod enroll_contact;
+mod enrollments;
+mod forecast;
+mod outreaches;
+mod preview;
+mod recipients;
+mod test_send;
+mod unsubscribe;

@@ -1,0 +1,172 @@
+//! What recipients reach without a key: the unsubscribe page and the open pixel.
+
+use ampout::{models::states::Progress, sending::links};
+use axum_test::TestResponse;
+use uuid::Uuid;
+
+use super::recipients::{Enrolled, campaign, contact, count, enroll, hash, import, scope};
+use crate::support::{Client, World, world};
+
+/// The path of a link in a mail to this address.
+fn unsubscribe_path(w: &World, to: &Enrolled, email: &str) -> String {
+    let hashed = hash(w, to.account, email);
+    links::unsubscribe_url("", &w.state().link_keys, to.account, &hashed, to.enrollment)
+}
+
+fn pixel_path(w: &World, to: &Enrolled) -> String {
+    links::open_url("", &w.state().link_keys, to.account, to.enrollment)
+}
+
+/// The same contact in a campaign of either account; Alice's.
+async fn look_alikes(w: &World) -> (Uuid, Enrolled) {
+    let mut made = vec![];
+    for client in [&w.bob, &w.alice] {
+        let jo = contact(client, "Jo@example.com").await;
+        let running = campaign(w, client, None).await;
+        made.push((jo, enroll(w, client, running, jo, Progress::Queued).await));
+    }
+    made.pop().unwrap()
+}
+
+async fn unsubscribed(w: &World, client: &Client) -> [i64; 3] {
+    [
+        count(w, client, "suppressions WHERE account_id = $1").await,
+        count(w, client, "contacts WHERE account_id = $1 AND unsubscribed_at IS NOT NULL").await,
+        count(
+            w,
+            client,
+            "enrollments WHERE account_id = $1 AND status = 'unsubscribed' AND progress = 'finished'",
+        )
+        .await,
+    ]
+}
+
+fn assert_is_a_private_page(page: &TestResponse) {
+    page.assert_status_ok();
+    assert_eq!(page.header("content-type"), "text/html; charset=utf-8");
+    assert_eq!(page.header("cache-control"), "no-store");
+    assert_eq!(page.header("referrer-policy"), "no-referrer");
+    let policy = page.header("content-security-policy");
+    assert!(policy.to_str().unwrap().starts_with("default-src 'none'"), "{policy:?}");
+    assert!(!page.text().contains("<script"));
+    assert!(page.maybe_header("set-cookie").is_none());
+}
+
+#[tokio::test]
+async fn looking_at_the_page_changes_nothing() {
+    world(|w| async move {
+        let (_, jo) = look_alikes(&w).await;
+        let path = unsubscribe_path(&w, &jo, "Jo@example.com");
+        let page = w.server.get(&path).await;
+        assert_is_a_private_page(&page);
+        assert!(page.text().contains("<form method=\"post\">"));
+        let bad = w.server.get("/u/not-a-token").await;
+        assert_is_a_private_page(&bad);
+        assert_eq!(bad.text(), page.text());
+        w.server.method(axum::http::Method::HEAD, &path).await.assert_status_ok();
+        assert_eq!(unsubscribed(&w, &w.alice).await, [0, 0, 0]);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn one_click_stops_everything_to_that_address_in_that_account() {
+    world(|w| async move {
+        let (contact_id, jo) = look_alikes(&w).await;
+        let second = campaign(&w, &w.alice, None).await;
+        enroll(&w, &w.alice, second, contact_id, Progress::Waiting).await;
+        let path = unsubscribe_path(&w, &jo, "jo@example.com");
+        let one_click = w.server.post(&path).form(&[("List-Unsubscribe", "One-Click")]).await;
+        assert_is_a_private_page(&one_click);
+        assert_eq!(unsubscribed(&w, &w.alice).await, [1, 1, 2]);
+        assert_eq!(unsubscribed(&w, &w.bob).await, [0, 0, 0]);
+        let totals = "SELECT unsubscribed - pending FROM campaign_totals WHERE campaign_id = $1";
+        assert_eq!(w.number(totals, [jo.campaign.into()]).await, 1);
+        let first = w.alice.seen(&format!("/contacts/{contact_id}")).await["unsubscribed_at"].clone();
+        let again = w.server.post(&format!("{path}?utm_source=mail")).text("anything").await;
+        assert_eq!(again.text(), one_click.text());
+        assert_eq!(w.server.post("/u/AAAA").await.text(), one_click.text());
+        assert_eq!(unsubscribed(&w, &w.alice).await, [1, 1, 2]);
+        assert_eq!(w.alice.seen(&format!("/contacts/{contact_id}")).await["unsubscribed_at"], first);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_link_works_when_its_contact_and_campaign_are_gone() {
+    world(|w| async move {
+        let (contact_id, jo) = look_alikes(&w).await;
+        let path = unsubscribe_path(&w, &jo, "Jo@example.com");
+        w.alice.delete(&format!("/contacts/{contact_id}")).await.assert_status_ok();
+        let alice = scope(&w, &w.alice);
+        for table in ["enrollments", "contacts", "batches", "campaign_totals", "campaigns"] {
+            alice.execute(&format!("DELETE FROM {table} WHERE account_id = $1"), []).await.unwrap();
+        }
+        // The same person, imported once more.
+        import(&w.alice, &["al@example.com", "JO@example.com"]).await;
+        w.server.post(&path).await.assert_status_ok();
+        assert_eq!(unsubscribed(&w, &w.alice).await, [1, 1, 0]);
+        let jo = w.alice.seen("/contacts?email=jo@example.com").await;
+        assert!(jo[0]["unsubscribed_at"].is_string());
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn an_unsubscribed_address_stays_so_after_delete_and_import() {
+    world(|w| async move {
+        let (contact_id, jo) = look_alikes(&w).await;
+        w.server.post(&unsubscribe_path(&w, &jo, "Jo@example.com")).await.assert_status_ok();
+        w.alice.delete(&format!("/contacts/{contact_id}")).await.assert_status_ok();
+        import(&w.alice, &["jo@example.com"]).await;
+        let back = w.alice.seen("/contacts?email=jo@example.com").await;
+        assert!(back[0]["unsubscribed_at"].is_string(), "{back}");
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn the_first_load_of_the_pixel_is_the_open() {
+    world(|w| async move {
+        let (_, jo) = look_alikes(&w).await;
+        let path = pixel_path(&w, &jo);
+        let opened = "enrollments WHERE account_id = $1 AND opened_at IS NOT NULL AND status = 'opened'";
+        let head = w.server.method(axum::http::Method::HEAD, &path).await;
+        head.assert_status_ok();
+        let forged = w.server.get("/o/forged.gif").await;
+        assert_eq!(count(&w, &w.alice, opened).await, 0);
+        let first = w.server.get(&path).await;
+        first.assert_status_ok();
+        assert_eq!(first.header("content-type"), "image/gif");
+        assert_eq!(first.header("cache-control"), "no-store");
+        assert!(
+            first.as_bytes().starts_with(b"GIF89a\x01\x00\x01\x00") && first.as_bytes().ends_with(b"\x3b")
+        );
+        let again = w.server.get(&format!("{path}?proxy=1")).await;
+        for other in [&forged, &again] {
+            assert_eq!(other.as_bytes(), first.as_bytes());
+            assert_eq!(other.headers().get("content-type"), first.headers().get("content-type"));
+        }
+        assert_eq!(count(&w, &w.alice, opened).await, 1);
+        assert_eq!(count(&w, &w.bob, opened).await, 0);
+        for table in ["batches", "campaign_totals"] {
+            let sql = format!("SELECT opened - pending FROM {table} WHERE campaign_id = $1");
+            assert_eq!(w.number(&sql, [jo.campaign.into()]).await, 1, "{table}");
+        }
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn an_open_never_lowers_a_status() {
+    world(|w| async move {
+        let (_, jo) = look_alikes(&w).await;
+        let sql = "UPDATE enrollments SET status = 'replied', progress = 'finished' WHERE account_id = $1";
+        scope(&w, &w.alice).execute(sql, []).await.unwrap();
+        w.server.get(&pixel_path(&w, &jo)).await.assert_status_ok();
+        let kept = "enrollments WHERE account_id = $1 AND status = 'replied' AND opened_at IS NOT NULL";
+        assert_eq!(count(&w, &w.alice, kept).await, 1);
+        assert_eq!(w.alice.seen("/contacts").await.as_array().unwrap().len(), 1);
+    })
+    .await;
+}

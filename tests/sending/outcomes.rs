@@ -1,0 +1,138 @@
+//! What arrives, and what becomes of what does not.
+
+use testkit::sink::Sink;
+
+use crate::support::{World, campaign::*, world};
+
+async fn engine_world<F, Fut>(test: F)
+where
+    F: FnOnce(World, Engine, Sink) -> Fut,
+    Fut: Future<Output = ()>,
+{
+    world(|w| async move {
+        let sink = Sink::start().await.unwrap();
+        let engine = Engine::start(&w.ctx);
+        test(w, engine, sink).await;
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn every_step_reaches_every_contact_once_and_the_campaign_completes() {
+    engine_world(|w, engine, sink| async move {
+        let credentials = [credential(&sink, "one@sender.test"), credential(&sink, "two@sender.test")];
+        let id = dispatched(&w.alice, &campaign(&credentials, 2), &addresses("ok", 30)).await;
+        let seen = until_status(&w.alice, &id, "completed").await;
+        assert_eq!(sink.count(), 60);
+        assert_eq!(seen["totals"]["sent"], 30);
+        assert_eq!(seen["totals"]["pending"], 0);
+        for address in addresses("ok", 30) {
+            let got = sink.messages_to(&address);
+            assert_eq!(got.len(), 2, "{address}");
+            let (first, second) = (&got[0], &got[1]);
+            assert_eq!(first.subject().as_deref(), Some("Step 1 for Ada"));
+            assert_eq!(second.subject().as_deref(), Some("Step 2 for Ada"));
+            assert_eq!(first.from, second.from, "a sequence stays on its lane");
+            assert_eq!(second.header("In-Reply-To").as_deref(), first.header("Message-ID").as_deref());
+            assert!(second.header("References").is_some());
+            assert!(first.header("List-Unsubscribe").is_some());
+            assert!(first.html().unwrap().contains("Engines &amp; Sons"));
+        }
+        assert_eq!(w.number("SELECT sends FROM account_periods", []).await, 60);
+        assert_eq!(w.number("SELECT reserved FROM account_periods", []).await, 0);
+        assert_eq!(w.number("SELECT CAST(sum(first_sends) AS bigint) FROM credential_days", []).await, 30);
+        engine.stop().await;
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_refused_recipient_bounces_and_a_deferred_one_waits() {
+    engine_world(|w, engine, sink| async move {
+        let people =
+            ["ok@example.test", "reject-550@example.test", "defer-451@example.test"].map(str::to_owned);
+        let id = dispatched(&w.alice, &campaign(&[credential(&sink, "one@sender.test")], 1), &people).await;
+        let path = format!("/campaigns/{id}/enrollments");
+        let rows = testkit::wait::eventually(DEADLINE, || async {
+            let rows = w.alice.seen(&path).await;
+            let waits = rows.as_array().unwrap().iter().any(|row| row["waiting_reason"] == "retry");
+            (waits && sink.count() == 1 && rows.to_string().contains("bounced\"")).then_some(rows)
+        })
+        .await
+        .unwrap();
+        let bounced = rows.as_array().unwrap().iter().find(|row| row["status"] == "bounced").unwrap();
+        assert!(bounced["bounce_reason"].as_str().unwrap().starts_with("550"));
+        let seen = w.alice.seen(&format!("/campaigns/{id}")).await;
+        assert_eq!(seen["status"], "active");
+        assert_eq!(seen["totals"]["sent"], 1);
+        assert_eq!(seen["totals"]["bounced"], 1);
+        assert_eq!(seen["totals"]["pending"], 1);
+        engine.stop().await;
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_535_disables_the_credential_pauses_the_campaign_and_blames_nobody() {
+    engine_world(|w, engine, sink| async move {
+        sink.set_auth(testkit::sink::Auth::Refuse("535 5.7.8 no".into()));
+        let id =
+            dispatched(&w.alice, &campaign(&[credential(&sink, "one@sender.test")], 1), &addresses("ok", 5))
+                .await;
+        let seen = until_status(&w.alice, &id, "paused").await;
+        assert_eq!(seen["totals"]["pending"], 5);
+        assert_eq!(seen["totals"]["bounced"], 0);
+        assert!(seen["credentials"][0]["disabled_at"].is_string());
+        assert_eq!(sink.count(), 0);
+        assert_eq!(w.number("SELECT reserved FROM account_periods", []).await, 0);
+        engine.stop().await;
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_unreachable_relay_never_counts_as_sent_and_bounces_nobody() {
+    engine_world(|w, engine, sink| async move {
+        let mut nowhere = credential(&sink, "one@sender.test");
+        nowhere["smtp_port"] = testkit::child::free_port().unwrap().into();
+        let id = dispatched(&w.alice, &campaign(&[nowhere], 1), &addresses("ok", 5)).await;
+        testkit::wait::eventually(DEADLINE, || async {
+            let failures = w.number("SELECT max(failures) FROM smtp_credentials", []).await;
+            (failures > 0).then_some(())
+        })
+        .await
+        .unwrap();
+        let seen = w.alice.seen(&format!("/campaigns/{id}")).await;
+        assert_eq!(seen["totals"]["pending"], 5);
+        assert_eq!(seen["totals"]["sent"], 0);
+        assert_eq!(seen["totals"]["bounced"], 0);
+        engine.stop().await;
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_connection_closed_after_the_final_dot_is_uncertain_and_not_sent_again() {
+    engine_world(|w, engine, sink| async move {
+        let people = ["close-after-dot@example.test".to_owned()];
+        let id = dispatched(&w.alice, &campaign(&[credential(&sink, "one@sender.test")], 2), &people).await;
+        let path = format!("/campaigns/{id}/deliveries?state=uncertain");
+        let rows = testkit::wait::eventually(DEADLINE, || async {
+            let rows = w.alice.seen(&path).await;
+            (rows.as_array().unwrap().len() == 1).then_some(rows)
+        })
+        .await
+        .unwrap();
+        assert_eq!(sink.count(), 1);
+        let seen = w.alice.seen(&format!("/campaigns/{id}")).await;
+        assert_eq!(seen["status"], "active");
+        assert_eq!(seen["uncertain"], 1);
+        let resolve = format!("/campaigns/{id}/deliveries/{}/resolve", rows[0]["id"].as_str().unwrap());
+        sink.script("close-after-dot@example.test", vec![testkit::sink::Behaviour::Accept]);
+        w.alice.made(&resolve, &serde_json::json!({"as": "sent"})).await;
+        until_status(&w.alice, &id, "completed").await;
+        assert_eq!(sink.count(), 2, "the second step follows, the first is not repeated");
+        engine.stop().await;
+    })
+    .await;
+}

@@ -1,0 +1,13 @@
+//! A world per test: its own database, the booted application, and two accounts.
+
+pub mod campaign;
+pub mod campaigns;
+mod database;
+mod enrolling;
+pub mod rows;
+pub mod source;
+mod world;
+
+pub use database::Database;
+pub use enrolling::id_of;
+pub use world::{Client, World, world};
