@@ -6,6 +6,8 @@ use std::{path::Path, str::FromStr, time::Duration};
 use loco_rs::{config::Config, environment::Environment};
 use serde::Deserialize;
 
+use crate::http::client_ip::TrustedProxies;
+
 /// What the operator may set, parsed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Settings {
@@ -23,6 +25,8 @@ pub struct Settings {
     pub engine: EngineSettings,
     /// Base of `type` in error bodies, without a trailing slash.
     pub error_docs_base: String,
+    /// Whose `X-Forwarded-For` counts.
+    pub trusted_proxies: TrustedProxies,
 }
 
 /// How the engine works.
@@ -58,6 +62,7 @@ struct Raw {
     smtp_final_reply_seconds: String,
     shutdown_seconds: String,
     error_docs_base: String,
+    trusted_proxies: String,
 }
 
 /// A value that stops the start.
@@ -113,6 +118,7 @@ impl Settings {
                 shutdown: seconds("SHUTDOWN_SECONDS", &raw.shutdown_seconds, 1, 3_600)?,
             },
             error_docs_base: web_address("ERROR_DOCS_BASE", &raw.error_docs_base)?,
+            trusted_proxies: proxies("TRUSTED_PROXIES", &raw.trusted_proxies)?,
         })
     }
 }
@@ -155,6 +161,12 @@ where
 
 fn seconds(variable: &'static str, text: &str, least: u64, most: u64) -> Result<Duration, ConfigError> {
     number(variable, text, least, most).map(Duration::from_secs)
+}
+
+fn proxies(variable: &'static str, text: &str) -> Result<TrustedProxies, ConfigError> {
+    TrustedProxies::parse(text).map_err(|part| {
+        ConfigError::new(variable, format!("must list addresses and CIDR blocks, and \"{part}\" is neither"))
+    })
 }
 
 fn web_address(variable: &'static str, text: &str) -> Result<String, ConfigError> {

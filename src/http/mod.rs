@@ -5,6 +5,7 @@
 
 mod answer;
 mod auth;
+pub mod client_ip;
 pub mod envelope;
 pub mod fallback;
 pub mod json;

@@ -14,7 +14,7 @@ use testkit::child::{Builder, Child};
 const ENVIRONMENTS: [&str; 3] = ["development", "test", "production"];
 
 /// A value of each variable that cannot be meant.
-const WRONG: [(&str, &str); 12] = [
+const WRONG: [(&str, &str); 14] = [
     ("PUBLIC_URL", "example.com"),
     ("PUBLIC_URL", "ftp://example.com"),
     ("ALLOW_PRIVATE_NETWORKS", "maybe"),
@@ -27,6 +27,8 @@ const WRONG: [(&str, &str); 12] = [
     ("SHUTDOWN_SECONDS", "3601"),
     ("SHUTDOWN_SECONDS", "soon"),
     ("ERROR_DOCS_BASE", "https://docs.example.com/?page=1"),
+    ("TRUSTED_PROXIES", "proxy.example.com"),
+    ("TRUSTED_PROXIES", "10.0.0.0/33"),
 ];
 
 fn folder() -> &'static Path {
