@@ -19,7 +19,11 @@ const SYSTEM_SCOPES: [&str; 12] = [
 ];
 
 /// Decisions: a value in, a value out.
-const PURE: [&str; 7] = [
+const PURE: [&str; 11] = [
+    "src/inbox/auto.rs",
+    "src/inbox/classify.rs",
+    "src/inbox/fields.rs",
+    "src/inbox/notice.rs",
     "src/net/deny.rs",
     "src/sending/estimate.rs",
     "src/sending/forecast.rs",
