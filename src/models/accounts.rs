@@ -68,7 +68,7 @@ pub async fn sign_up(
         .await;
     on_constraint(inserted, &[(EMAIL_TAKEN, &|| Failures::one("email", Reason::Taken))])?;
     let (key, plaintext) =
-        api_keys::issue(&system.account(account_id), FIRST_KEY_LABEL, ClientKind::Direct).await?;
+        api_keys::make(&system.account(account_id), FIRST_KEY_LABEL, ClientKind::Direct).await?;
     Ok(SignedUp { account_id, plan_slug: plans::FREE, key, plaintext })
 }
 

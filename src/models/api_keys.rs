@@ -9,14 +9,14 @@ use crate::{
     clock::{Timestamp, new_id},
     crypto::ApiKeyPlaintext,
     db::Db,
-    errors::{ApiError, Code},
+    errors::{ApiError, Code, Failures, Reason},
     tenancy::{Caller, Conn, Scope, SystemScope, TenantEntity, tenant_entity},
 };
 
 tenant_entity!(api_keys, ApiKeyNotFound, visible: "api_keys.revoked_at IS NULL");
 
 /// How many active keys an account may have.
-pub const MOST: u64 = 100;
+const MOST: usize = 100;
 /// `last_used_at` is written at most this often per key, in microseconds.
 const LAST_USED_EVERY: i64 = 60_000_000;
 
@@ -66,11 +66,27 @@ async fn note_use(db: &Db, id: Uuid, now: i64) -> Result<(), ApiError> {
     Ok(())
 }
 
-/// Makes a key; its plaintext exists only in the answer.
+/// Makes one more key; its plaintext exists only in the answer.
 ///
 /// # Errors
 /// `validation_failed` past the bound of active keys.
 pub async fn issue(
+    scope: &Scope,
+    label: &str,
+    client_kind: ClientKind,
+) -> Result<(Model, ApiKeyPlaintext), ApiError> {
+    if lock_active(scope).await?.len() >= MOST {
+        let phrase = format!("has the most API keys it may have ({MOST})");
+        return Err(Failures::one("account", Reason::Other(phrase.into())));
+    }
+    make(scope, label, client_kind).await
+}
+
+/// Makes a key of an account that is new, and so under no bound yet.
+///
+/// # Errors
+/// What the database refuses.
+pub async fn make(
     scope: &Scope,
     label: &str,
     client_kind: ClientKind,
@@ -96,12 +112,7 @@ pub async fn issue(
 /// # Errors
 /// `api_key_not_found`; `cannot_revoke_last_key` when no other is active.
 pub async fn revoke(scope: &Scope, id: Uuid) -> Result<(), ApiError> {
-    // Two keys that revoke each other at the same time must not both succeed: the account's keys are locked together.
-    let lock = crate::db::lock_sql(scope.backend(), crate::db::RowLock::Update);
-    let sql =
-        format!("SELECT id FROM api_keys WHERE account_id = $1 AND revoked_at IS NULL ORDER BY id{lock}");
-    let active = scope.query(&sql, []).await?;
-    let ids = active.iter().map(|row| row.try_get::<Uuid>("", "id")).collect::<Result<Vec<_>, _>>()?;
+    let ids = lock_active(scope).await?;
     if !ids.contains(&id) {
         return Err(ApiError::new(Entity::MISSING));
     }
@@ -115,4 +126,15 @@ pub async fn revoke(scope: &Scope, id: Uuid) -> Result<(), ApiError> {
         .exec(&scope.db())
         .await?;
     Ok(())
+}
+
+/// The active keys, locked together: two keys that revoke each other at the same time must not both succeed, and of two
+/// that would be the hundredth only one is made.
+async fn lock_active(scope: &Scope) -> Result<Vec<Uuid>, ApiError> {
+    let active = "SELECT id FROM api_keys WHERE account_id = $1 AND revoked_at IS NULL ORDER BY id";
+    let lock = crate::db::lock_sql(scope.backend(), crate::db::RowLock::Update);
+    scope.query(&format!("{active}{lock}"), []).await?;
+    // A statement of its own sees the keys that were made while the first one waited.
+    let rows = scope.query(active, []).await?;
+    Ok(rows.iter().map(|row| row.try_get("", "id")).collect::<Result<_, _>>()?)
 }

@@ -1,6 +1,7 @@
 //! Signing up, the account, its keys.
 
 use axum::http::StatusCode;
+use futures_util::future::join_all;
 use serde_json::{Value, json};
 
 use crate::support::world;
@@ -81,6 +82,34 @@ async fn the_last_key_cannot_be_revoked() {
         answer.assert_status(StatusCode::UNPROCESSABLE_ENTITY);
         assert_eq!(answer.json::<Value>()["code"], "cannot_revoke_last_key");
         w.alice.get("/account").await.assert_status_ok();
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn an_account_has_at_most_a_hundred_active_keys_however_they_are_asked_for() {
+    world(|w| async move {
+        let label = |n: usize| json!({"label": format!("key {n}")});
+        // The first one came with the account.
+        for n in 1..95 {
+            w.alice.made("/api_keys", &label(n)).await;
+        }
+        let (alice, asked): (_, Vec<_>) = (&w.alice, (95..105).map(label).collect());
+        let answers = join_all(asked.iter().map(|body| alice.post("/api_keys", body))).await;
+        let made = answers.iter().filter(|it| it.status_code() == StatusCode::CREATED).count();
+        assert_eq!(made, 5);
+        let keys = w.alice.seen("/api_keys?limit=1000").await;
+        assert_eq!(keys.as_array().unwrap().len(), 100);
+        let refused = w.alice.post("/api_keys", &label(105)).await;
+        refused.assert_status(StatusCode::UNPROCESSABLE_ENTITY);
+        let body: Value = refused.json();
+        assert_eq!(body["code"], "validation_failed");
+        assert_eq!(body["message"], "Account has the most API keys it may have (100)");
+        // A revoked one makes room, and another account's keys take none.
+        let path = format!("/api_keys/{}", keys[0]["id"].as_str().unwrap());
+        w.alice.delete(&path).await.assert_status_ok();
+        w.alice.made("/api_keys", &label(106)).await;
+        w.bob.made("/api_keys", &label(1)).await;
     })
     .await;
 }
