@@ -30,13 +30,28 @@ pub fn parse_query<T: DeserializeOwned>(raw: &str) -> ApiResult<T> {
 
 /// The parameters in their order, decoded.
 pub(super) fn pairs(raw: &str) -> ApiResult<Vec<(String, String)>> {
+    if !is_decodable(raw) {
+        return Err(unreadable_query());
+    }
     let pairs: Vec<(String, String)> = form_urlencoded::parse(raw.as_bytes()).into_owned().collect();
     // Bytes that are no UTF-8 were replaced; PostgreSQL cannot store or compare U+0000.
     let unreadable = |text: &String| text.contains(['\u{FFFD}', '\0']);
     if pairs.iter().any(|(name, value)| unreadable(name) || unreadable(value)) {
-        return Err(ApiError::bad_request("The query string is unreadable"));
+        return Err(unreadable_query());
     }
     Ok(pairs)
+}
+
+fn unreadable_query() -> ApiError {
+    ApiError::bad_request("The query string is unreadable")
+}
+
+/// Whether each `%` begins two hexadecimal digits (RFC 3986, section 2.1). The decoder takes any other for itself, and
+/// the filter would be another than the client meant.
+fn is_decodable(raw: &str) -> bool {
+    raw.split('%')
+        .skip(1)
+        .all(|after| after.as_bytes().get(..2).is_some_and(|digits| digits.iter().all(u8::is_ascii_hexdigit)))
 }
 
 pub(super) fn parse_pairs<T: DeserializeOwned>(pairs: &[(String, String)]) -> ApiResult<T> {
@@ -104,6 +119,9 @@ mod tests {
             ("batch_number=", "Query parameter `batch_number` is invalid"),
             ("contact_id=x", "Query parameter `contact_id` is invalid"),
             ("email=%ff", "The query string is unreadable"),
+            ("email=%zz", "The query string is unreadable"),
+            ("email=100%", "The query string is unreadable"),
+            ("em%4=x", "The query string is unreadable"),
             ("email=%00", "The query string is unreadable"),
         ];
         for (raw, message) in cases {
