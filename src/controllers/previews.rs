@@ -52,7 +52,7 @@ async fn show(
     let contact = query.contact_id.as_deref().map(|id| parse_id(id, Code::ContactNotFound)).transpose()?;
     let to = preview::addressee(&scope, contact).await?;
     let steps = sequence_steps::of_campaign(&scope, campaign.id).await?;
-    let rendered = preview::render_all(&steps, &to, &AppState::of(&ctx)?.settings.public_url)?;
+    let (to, rendered) = preview::render_all(steps, to, AppState::of(&ctx)?.settings).await?;
     Ok(Json(Preview::new(to, rendered)))
 }
 

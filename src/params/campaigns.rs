@@ -19,9 +19,11 @@ use crate::{
     models::{
         HeaderText,
         campaigns::{CampaignChanges, Model, NewCampaign, Pace},
+        sequence_steps::NewStep,
         smtp_credentials::{MOST_CREDENTIALS, NewCredential},
         states::CampaignStatus,
     },
+    sending::aside::aside,
     state::AppState,
 };
 
@@ -121,7 +123,9 @@ impl Prepare for Body<Campaign> {
         let given = self.campaign;
         let named = given.smtp_credentials.iter().flatten().take(MOST_CREDENTIALS);
         let hosts = Hosts::look_up(&state.dialer, named.flat_map(|Record(one)| one.hosts())).await;
-        PreparedCampaign { outreach_id: given.outreach_id.clone(), checked: given.check(&hosts) }
+        let outreach_id = given.outreach_id.clone();
+        let checked = aside(move || given.check(&hosts)).await.flatten();
+        PreparedCampaign { outreach_id, checked }
     }
 }
 
@@ -194,18 +198,25 @@ pub struct Changes {
 #[derive(Debug)]
 pub struct PreparedChanges {
     given: Changes,
-    steps: Option<Vec<crate::models::sequence_steps::NewStep>>,
-    step_failures: Failures,
+    steps: ApiResult<CheckedSteps>,
 }
+
+/// The steps, where some are given, and what is wrong with them.
+type CheckedSteps = (Option<Vec<NewStep>>, Failures);
 
 impl Prepare for Body<Changes> {
     type Ready = PreparedChanges;
 
     async fn prepare(self, _: &AppState) -> PreparedChanges {
         let mut given = self.campaign;
-        let mut step_failures = Failures::new();
-        let steps = given.sequence_steps.take().map(|steps| sequence_steps::check(&mut step_failures, steps));
-        PreparedChanges { given, steps, step_failures }
+        let Some(steps) = given.sequence_steps.take() else {
+            return PreparedChanges { given, steps: Ok((None, Failures::new())) };
+        };
+        let check = move || {
+            let mut failures = Failures::new();
+            (Some(sequence_steps::check(&mut failures, steps)), failures)
+        };
+        PreparedChanges { given, steps: aside(check).await }
     }
 }
 
@@ -225,7 +236,7 @@ impl PreparedChanges {
     /// `validation_failed`.
     pub fn parse(self, row: &Model) -> ApiResult<CampaignChanges> {
         let outreach_id = self.outreach_id()?;
-        let given = self.given;
+        let (given, (steps, step_failures)) = (self.given, self.steps?);
         let mut failures = Failures::new();
         let name = given.name.map(|name| check_name(&mut failures, name));
         let min =
@@ -241,7 +252,7 @@ impl PreparedChanges {
             row.bounce_rate_threshold,
         )
         .map(|percent| check_threshold(&mut failures, percent));
-        failures.append(self.step_failures);
+        failures.append(step_failures);
         let pace = waits.zip(mx.zip(threshold)).map(|(waits, (mx, threshold))| Pace {
             min_wait_seconds: waits.0,
             max_wait_seconds: waits.1,
@@ -249,7 +260,7 @@ impl PreparedChanges {
             bounce_rate_threshold: threshold,
         });
         let name = name.flatten();
-        failures.finish(pace.map(|pace| CampaignChanges { name, outreach_id, pace, steps: self.steps }))
+        failures.finish(pace.map(|pace| CampaignChanges { name, outreach_id, pace, steps }))
     }
 }
 

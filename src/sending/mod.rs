@@ -13,6 +13,7 @@
 //! `ledger` is the one writer and gathers what lanes ask for into common commits. A delivery whose mark is stored and
 //! whose outcome is not is uncertain, and is never sent again by itself.
 
+pub mod aside;
 pub mod compose;
 pub mod enrolling;
 pub mod estimate;

@@ -1,12 +1,16 @@
 //! A campaign as a contact would get it, through the same rendering as a send, without the pixel.
 
+use std::sync::Arc;
+
 use uuid::Uuid;
 
 use super::{
+    aside::aside,
     render::{Links, Rendered, StepTemplates, render_step},
     template::MergeValues,
 };
 use crate::{
+    config::Settings,
     errors::{ApiError, ApiResult},
     models::{CustomFields, contacts, sequence_steps},
     tenancy::Scope,
@@ -83,27 +87,43 @@ pub async fn addressee(scope: &Scope, contact_id: Option<Uuid>) -> ApiResult<Add
 ///
 /// # Errors
 /// As [`render`].
-pub fn render_all(
-    steps: &[sequence_steps::Model],
-    to: &Addressee,
-    public_url: &str,
-) -> ApiResult<Vec<(i32, i32, Rendered)>> {
-    let page = format!("{public_url}/u/sample");
-    let one = |step: &sequence_steps::Model| {
-        render(step, to, &page).map(|rendered| (step.position, step.delay_minutes, rendered))
-    };
-    steps.iter().map(one).collect()
+pub async fn render_all(
+    steps: Vec<sequence_steps::Model>,
+    to: Addressee,
+    settings: Arc<Settings>,
+) -> ApiResult<(Addressee, Vec<(i32, i32, Rendered)>)> {
+    aside(move || {
+        let page = format!("{}/u/sample", settings.public_url);
+        let one = |step: &sequence_steps::Model| {
+            let rendered = render(&compile(step)?, step.position, &to, &page)?;
+            Ok((step.position, step.delay_minutes, rendered))
+        };
+        let rendered = steps.iter().map(one).collect::<ApiResult<_>>()?;
+        Ok((to, rendered))
+    })
+    .await?
 }
 
-/// Renders a stored step.
+/// Compiles a stored step. It may take seconds: see [`aside`].
+///
+/// # Errors
+/// None for what was checked when it was stored.
+pub fn compile(step: &sequence_steps::Model) -> ApiResult<StepTemplates> {
+    StepTemplates::parse(&step.subject, &step.body_html, step.body_text.as_deref())
+        .map_err(|_| ApiError::internal("a stored template does not parse"))
+}
+
+/// Renders the step at that position.
 ///
 /// # Errors
 /// `unprocessable` for one whose rendering grows past its bound with these values.
-pub fn render(step: &sequence_steps::Model, to: &Addressee, unsubscribe: &str) -> ApiResult<Rendered> {
-    let templates = StepTemplates::parse(&step.subject, &step.body_html, step.body_text.as_deref())
-        .map_err(|_| ApiError::internal("a stored template does not parse"))?;
+pub fn render(
+    templates: &StepTemplates,
+    position: i32,
+    to: &Addressee,
+    unsubscribe: &str,
+) -> ApiResult<Rendered> {
     let links = Links { unsubscribe, pixel: None };
-    render_step(&templates, &to.values(), &links).map_err(|error| {
-        ApiError::unprocessable(format!("Step {} cannot be rendered: {error}", step.position))
-    })
+    render_step(templates, &to.values(), &links)
+        .map_err(|error| ApiError::unprocessable(format!("Step {position} cannot be rendered: {error}")))
 }

@@ -1,14 +1,16 @@
 //! Test messages: steps of a campaign sent now, to addresses of the author's choice. They change no enrollment and are
 //! not tracked, but they count as sends, and none is handed over before its mark is stored.
 
-use std::{sync::Arc, time::Duration};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use uuid::Uuid;
 
 use super::{
+    aside::aside,
     compose::{Composed, Letter, compose, message_id},
     links,
-    preview::{Addressee, render},
+    preview::{Addressee, compile, render},
+    render::StepTemplates,
     smtp::{DataOutcome, Endpoint, Envelope, OfferError, SmtpConnection, Timeouts},
 };
 use crate::{
@@ -43,8 +45,8 @@ pub struct Test {
     pub campaign_id: Uuid,
     /// To whom.
     pub emails: Vec<EmailAddress>,
-    /// The steps, in their order.
-    pub steps: Vec<sequence_steps::Model>,
+    /// The steps by position, compiled.
+    pub steps: BTreeMap<i32, StepTemplates>,
     /// Whose values fill the templates; the address itself is each recipient's own where it is nobody's.
     pub addressee: Addressee,
     /// What it is sent through.
@@ -90,11 +92,22 @@ pub async fn plan(scope: &Scope, state: &AppState, asked: Asked) -> ApiResult<Te
         .into_iter()
         .next()
         .ok_or_else(|| ApiError::unprocessable("The campaign has no enabled SMTP credential"))?;
-    // What does not render is told now, not after half of it was sent.
-    for step in &steps {
-        render(step, &addressee, &state.settings.public_url)?;
-    }
+    let (addressee, steps) =
+        aside(move || compile_all(&steps, &addressee).map(|all| (addressee, all))).await??;
     Ok(Test { campaign_id, emails, steps, addressee, credential })
+}
+
+/// The steps by position, each tried once: what does not render is told now, not after half of it was sent.
+fn compile_all(
+    steps: &[sequence_steps::Model],
+    addressee: &Addressee,
+) -> ApiResult<BTreeMap<i32, StepTemplates>> {
+    let one = |step: &sequence_steps::Model| {
+        let templates = compile(step)?;
+        render(&templates, step.position, addressee, "")?;
+        Ok((step.position, templates))
+    };
+    steps.iter().map(one).collect()
 }
 
 /// `unprocessable` with `details.reason` for an address that is suppressed or a contact's that unsubscribed.
@@ -149,8 +162,9 @@ fn open_password(state: &AppState, row: &smtp_credentials::Model) -> ApiResult<S
 /// One row for each address and step.
 fn messages(test: &Test) -> Vec<Model> {
     let now = Timestamp::now();
-    let pairs = test.emails.iter().flat_map(|email| test.steps.iter().map(move |step| (email, step)));
-    let row = |(email, step): (&EmailAddress, &sequence_steps::Model)| {
+    let pairs =
+        test.emails.iter().flat_map(|email| test.steps.keys().map(move |position| (email, *position)));
+    let row = |(email, position): (&EmailAddress, i32)| {
         let id = new_id();
         let domain = test.credential.from_email.rsplit_once('@').map_or("localhost", |(_, domain)| domain);
         Model {
@@ -159,7 +173,7 @@ fn messages(test: &Test) -> Vec<Model> {
             campaign_id: test.campaign_id,
             smtp_credential_id: test.credential.id,
             email: email.to_string(),
-            position: step.position,
+            position,
             state: TestState::Claimed,
             message_id: EmailAddress::parse(&test.credential.from_email)
                 .map_or_else(|_| format!("<{}@{domain}>", id.simple()), |from| message_id(id, &from)),
@@ -257,8 +271,11 @@ impl Run {
     }
 
     fn letter(&self, row: &Model, to: &EmailAddress, hash: &[u8; 32]) -> ApiResult<Composed> {
-        let step = self.test.steps.iter().find(|step| step.position == row.position);
-        let step = step.ok_or_else(|| ApiError::internal("a test message without its step"))?;
+        let step = self
+            .test
+            .steps
+            .get(&row.position)
+            .ok_or_else(|| ApiError::internal("a test message without its step"))?;
         let (state, credential) = (&self.state, &self.test.credential);
         // No enrollment stands behind it; the address alone is what unsubscribes.
         let unsubscribe = links::unsubscribe_url(
@@ -270,7 +287,7 @@ impl Run {
         );
         let sample = Addressee { email: to.to_string(), ..Addressee::sample() };
         let addressee = if self.test.addressee.id.is_some() { &self.test.addressee } else { &sample };
-        let rendered = render(step, addressee, &unsubscribe)?;
+        let rendered = render(step, row.position, addressee, &unsubscribe)?;
         let from = EmailAddress::parse(&credential.from_email).map_err(|_| ApiError::internal("a sender"))?;
         let from_name = HeaderText::parse(&credential.from_name, HeaderText::NAME_CHARS)
             .map_err(|_| ApiError::internal("a sender's name"))?;
