@@ -9,8 +9,8 @@ use serde::{
     Deserialize, Deserializer,
     de::{IgnoredAny, SeqAccess, Visitor},
 };
-use serde_json::Value;
 
+use super::custom::Custom;
 use crate::{
     errors::{ApiError, ApiResult, Code, Failures, Reason},
     http::json::object,
@@ -48,7 +48,7 @@ struct RawRow {
     first_name: Option<String>,
     last_name: Option<String>,
     company: Option<String>,
-    custom: Option<Value>,
+    custom: Option<Custom>,
 }
 
 /// The rows of a body, checked.
@@ -143,7 +143,7 @@ fn check(row: RawRow) -> Result<NewContact, Refused> {
             failures.push((field, Reason::TooLong(NAME_CHARS)));
         }
     }
-    let custom = CustomFields::parse(custom.unwrap_or_default())
+    let custom = CustomFields::parse(custom.map(|Custom(value)| value).unwrap_or_default())
         .map_err(|reason| failures.push(("custom", reason)))
         .ok();
     match (email, custom) {

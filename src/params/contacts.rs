@@ -1,8 +1,8 @@
 //! Body of `PATCH /contacts/:id` and the filter of `GET /contacts`.
 
 use serde::Deserialize;
-use serde_json::Value;
 
+use super::custom::Custom;
 use crate::{
     errors::{ApiResult, Failures},
     http::json::{double_option, object},
@@ -41,7 +41,7 @@ struct ContactFields {
     #[serde(deserialize_with = "double_option")]
     company: Option<Option<String>>,
     #[serde(deserialize_with = "double_option")]
-    custom: Option<Option<Value>>,
+    custom: Option<Option<Custom>>,
 }
 
 impl ContactChange {
@@ -60,8 +60,10 @@ impl ContactChange {
                 failures.length(field, text, NAME_CHARS);
             }
         }
-        let custom = custom
-            .and_then(|custom| failures.parsed("custom", CustomFields::parse(custom.unwrap_or_default())));
+        let custom = custom.and_then(|custom| {
+            failures
+                .parsed("custom", CustomFields::parse(custom.map(|Custom(value)| value).unwrap_or_default()))
+        });
         failures.into_result()?;
         Ok(Change { email, first_name, last_name, company, custom })
     }

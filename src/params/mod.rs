@@ -4,6 +4,7 @@ pub mod api_keys;
 pub mod campaigns;
 pub mod contact_imports;
 pub mod contacts;
+mod custom;
 pub mod enrollments;
 mod hosts;
 pub mod outreaches;

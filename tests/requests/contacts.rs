@@ -4,7 +4,7 @@ use ampout::{
     clock::Timestamp,
     models::{states::Progress, suppressions},
 };
-use axum::http::StatusCode;
+use axum::http::{Method, StatusCode};
 use insta::assert_json_snapshot;
 use serde_json::{Value, json};
 
@@ -167,6 +167,27 @@ async fn a_deleted_contact_is_gone_its_enrollments_end_and_its_address_is_free()
         let shown = w.alice.seen(&import_path).await;
         assert_eq!((&shown["record_count"], &shown["contact_count"]), (&json!(1), &json!(0)));
         assert_eq!(import(&w.alice, &["jo@example.com"]).await["record_count"], 1);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_custom_field_given_twice_is_refused_rather_than_chosen_from() {
+    world(|w| async move {
+        let jo = contact(&w.alice, "jo@example.com").await;
+        let custom = r#"{"plan": "pro", "seats": 1, "plan": "free"}"#;
+        let changed =
+            (Method::PATCH, format!("/contacts/{jo}"), format!(r#"{{"contact": {{"custom": {custom}}}}}"#));
+        let rows =
+            format!(r#"[{{"email": "a@example.com"}}, {{"email": "b@example.com", "custom": {custom}}}]"#);
+        let body = format!(r#"{{"contact_import": {{"name": "n", "contacts": {rows}}}}}"#);
+        for (method, path, body) in [changed, (Method::POST, "/contact_imports".to_owned(), body)] {
+            let request = w.server.method(method, &path).authorization_bearer(&w.alice.key);
+            let answer = request.bytes(body.into()).add_header("content-type", "application/json").await;
+            answer.assert_status_bad_request();
+            let message = answer.json::<Value>()["message"].as_str().unwrap().to_owned();
+            assert!(message.ends_with("custom.plan` is given twice"), "{message}");
+        }
     })
     .await;
 }
