@@ -4,16 +4,18 @@
 
 use std::sync::Arc;
 
+use sea_orm::{ColumnTrait, QueryFilter};
 use uuid::Uuid;
 
 use super::{
-    states::{EnrollmentStatus, Progress},
+    deliveries::{self, Resolution},
+    states::{DeliveryState, EnrollmentStatus, Progress},
     tally::{Delta, Tally},
 };
 use crate::{
     clock::Timestamp,
     db::{Db, RowLock, lock_sql},
-    errors::ApiResult,
+    errors::{ApiResult, Code},
     tenancy::{Conn, Scope, SystemScope},
 };
 
@@ -22,6 +24,8 @@ use crate::{
 struct Place {
     campaign_id: Uuid,
     batch_id: Uuid,
+    /// Whether it may be its first message of which nobody knows what became.
+    in_doubt: bool,
 }
 
 /// Notes the first open of an enrollment; a later one, or one of an enrollment that is gone, changes nothing and takes
@@ -37,6 +41,9 @@ async fn record_first(db: &Db, account_id: Uuid, enrollment_id: Uuid, now: Times
     let Some(place) = find_unopened(&reading, enrollment_id).await? else { return Ok(()) };
     let tx = Arc::new(db.begin().await?);
     let scope = SystemScope::new(Conn::Tx(Arc::clone(&tx))).account(account_id);
+    if place.in_doubt {
+        settle_first(&scope, enrollment_id, now).await?;
+    }
     mark_opened(&scope, enrollment_id, place, now).await?;
     drop(scope);
     Ok(tx.commit_shared().await?)
@@ -45,18 +52,38 @@ async fn record_first(db: &Db, account_id: Uuid, enrollment_id: Uuid, now: Times
 /// The enrollment's place, unless it was opened already, or it, its contact or its campaign is deleted.
 async fn find_unopened(scope: &Scope, enrollment_id: Uuid) -> ApiResult<Option<Place>> {
     // Every table by its primary key.
-    let sql = "SELECT e.campaign_id, e.batch_id FROM enrollments e \
+    let sql = "SELECT e.campaign_id, e.batch_id, e.progress, e.sent_at FROM enrollments e \
                JOIN contacts c ON c.id = e.contact_id AND c.deleted_at IS NULL \
                JOIN contact_imports ci ON ci.id = c.contact_import_id AND ci.deleted_at IS NULL \
                JOIN campaigns ca ON ca.id = e.campaign_id AND ca.deleted_at IS NULL \
                WHERE e.account_id = $1 AND e.id = $2 AND e.opened_at IS NULL";
     let Some(row) = scope.query_one(sql, [enrollment_id.into()]).await? else { return Ok(None) };
-    Ok(Some(Place { campaign_id: row.try_get("", "campaign_id")?, batch_id: row.try_get("", "batch_id")? }))
+    let (progress, sent_at): (Progress, Option<i64>) =
+        (row.try_get("", "progress")?, row.try_get("", "sent_at")?);
+    Ok(Some(Place {
+        campaign_id: row.try_get("", "campaign_id")?,
+        batch_id: row.try_get("", "batch_id")?,
+        in_doubt: progress == Progress::Uncertain && sent_at.is_none(),
+    }))
+}
+
+/// What was opened had arrived, so the uncertain message was sent: that of the first step, since the pixel does not say
+/// which message it was in. Somebody else may have settled it meanwhile.
+async fn settle_first(scope: &Scope, enrollment_id: Uuid, now: Timestamp) -> ApiResult<()> {
+    use deliveries::{Column, Entity};
+    // ix_deliveries_enrollment
+    let first = scope.find::<Entity>().filter(Column::EnrollmentId.eq(enrollment_id));
+    let first = first.filter(Column::Position.eq(1)).filter(Column::State.eq(DeliveryState::Uncertain));
+    let Some(delivery) = first.one(&scope.db()).await? else { return Ok(()) };
+    match deliveries::resolve(scope, &delivery, Resolution::Sent, now).await {
+        Err(error) if error.code == Code::Unprocessable => Ok(()),
+        settled => settled.map(|_| ()),
+    }
 }
 
 /// Locks in the order that everybody keeps: batch, totals, enrollment. Only then is the enrollment's state known.
 async fn mark_opened(scope: &Scope, enrollment_id: Uuid, place: Place, now: Timestamp) -> ApiResult<()> {
-    let Place { campaign_id, batch_id } = place;
+    let Place { campaign_id, batch_id, in_doubt: _ } = place;
     let lock = lock_sql(scope.backend(), RowLock::Update);
     let batch = format!("SELECT id FROM batches WHERE account_id = $1 AND id = $2{lock}");
     scope.query_one(&batch, [batch_id.into()]).await?;

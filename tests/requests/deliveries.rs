@@ -1,5 +1,6 @@
 //! Deliveries and the settling of uncertain ones.
 
+use ampout::sending::links::open_url;
 use axum::http::StatusCode;
 use serde_json::{Value as Json, json};
 use uuid::Uuid;
@@ -107,6 +108,50 @@ async fn sent_settles_the_message_and_the_next_step_follows() {
         assert_eq!(row["waiting_reason"], json!(null));
         let again: Json = alice.post(&made.path, &json!({ "as": "sent" })).await.json();
         assert_eq!(again["code"], json!("unprocessable"));
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn an_open_of_the_first_message_settles_it_as_sent() {
+    world(|world| async move {
+        let (alice, made) = (&world.alice, uncertain(&world).await);
+        let keys = world.state().link_keys;
+        let pixel = open_url("", &keys, alice.account_id.parse().unwrap(), made.enrollment);
+        world.server.method(axum::http::Method::HEAD, &pixel).await.assert_status_ok();
+        assert_eq!(spent(&world).await, [0, 1, 0, 1, 0]);
+        world.server.get(&pixel).await.assert_status_ok();
+        assert_eq!(spent(&world).await, [1, 0, 1, 0, 1]);
+        let shown = alice.seen(&format!("/campaigns/{}", made.campaign)).await;
+        let totals = &shown["totals"];
+        assert_eq!(
+            [&totals["pending"], &totals["sent"], &totals["opened"]],
+            [&json!(0), &json!(1), &json!(1)]
+        );
+        assert_eq!((&shown["uncertain"], &shown["status"]), (&json!(0), &json!("active")));
+        let row = alice.seen(&format!("/campaigns/{}/enrollments", made.campaign)).await[0].clone();
+        assert_eq!((&row["status"], &row["current_step"]), (&json!("opened"), &json!(1)));
+        assert!(
+            row["sent_at"].is_string() && row["next_send_at"].as_str() > row["sent_at"].as_str(),
+            "{row}"
+        );
+        let theirs = world.number("SELECT count(*) FROM deliveries WHERE state = 'uncertain'", []).await;
+        assert_eq!(theirs, 1, "the other account's is still uncertain");
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn an_open_says_nothing_of_a_later_message() {
+    world(|world| async move {
+        let (alice, made) = (&world.alice, uncertain(&world).await);
+        world.sql("UPDATE enrollments SET sent_at = 1, status = 'sent', current_step = 1", []).await;
+        world.sql("UPDATE deliveries SET position = 2", []).await;
+        let keys = world.state().link_keys;
+        let pixel = open_url("", &keys, alice.account_id.parse().unwrap(), made.enrollment);
+        world.server.get(&pixel).await.assert_status_ok();
+        let shown = alice.seen(&format!("/campaigns/{}", made.campaign)).await;
+        assert_eq!((&shown["uncertain"], &shown["totals"]["opened"]), (&json!(1), &json!(1)));
     })
     .await;
 }

@@ -35,7 +35,7 @@ pub async fn resolve(
     now: Timestamp,
 ) -> ApiResult<Model> {
     let campaign_id = known.campaign_id;
-    lock_counters(scope, known).await?;
+    lock_counters(scope, known, now).await?;
     let held = Held {
         enrollment: lock_enrollment(scope, known.enrollment_id).await?,
         delivery: scope.lock::<Entity>(known.id).await?,
@@ -54,8 +54,9 @@ pub async fn resolve(
     scope.get::<Entity>(known.id).await
 }
 
-/// The rows that come before enrollments in the lock order: the period, the campaign, its lanes.
-async fn lock_counters(scope: &Scope, delivery: &Model) -> ApiResult<()> {
+/// The rows that come before enrollments in the lock order: the period, the campaign, its lanes, the lane's day, the
+/// batch, the totals.
+async fn lock_counters(scope: &Scope, delivery: &Model, now: Timestamp) -> ApiResult<()> {
     let lock = crate::db::lock_sql(scope.backend(), crate::db::RowLock::Update);
     if let Some(period) = delivery.reserved_period {
         let sql = format!(
@@ -67,6 +68,19 @@ async fn lock_counters(scope: &Scope, delivery: &Model) -> ApiResult<()> {
     let sql = format!(
         "SELECT id FROM smtp_credentials WHERE account_id = $1 AND campaign_id = $2 ORDER BY id{lock}"
     );
+    scope.query(&sql, [delivery.campaign_id.into()]).await?;
+    let day = delivery.reserved_day.unwrap_or_else(|| now.day());
+    let sql = format!(
+        "SELECT 1 AS held FROM credential_days WHERE account_id = $1 AND smtp_credential_id = $2 AND day = $3{lock}"
+    );
+    scope.query(&sql, [delivery.smtp_credential_id.into(), day.into()]).await?;
+    let sql = format!(
+        "SELECT b.id FROM batches b WHERE b.account_id = $1 AND b.id = (SELECT e.batch_id FROM enrollments e \
+         WHERE e.account_id = $1 AND e.id = $2){lock}"
+    );
+    scope.query(&sql, [delivery.enrollment_id.into()]).await?;
+    let sql =
+        format!("SELECT campaign_id FROM campaign_totals WHERE account_id = $1 AND campaign_id = $2{lock}");
     scope.query(&sql, [delivery.campaign_id.into()]).await?;
     Ok(())
 }
