@@ -2,4 +2,5 @@
 
 mod config;
 mod errors;
+mod hostile;
 mod layers;

@@ -1,6 +1,7 @@
 //! Status and body of every endpoint, on either database.
 
 mod accounts;
+mod answers;
 mod campaigns;
 mod contact_imports;
 mod contacts;

@@ -19,7 +19,7 @@ use sea_orm::{ColumnTrait, EntityTrait, QueryFilter};
 use serde_json::{Value, json};
 use uuid::Uuid;
 
-use super::operations::{self, Operation, id_of};
+use super::operations::{self, id_of, prepare, rows_of};
 use crate::support::{Client, World, rows::Rows, world};
 
 /// What two answers must have in common to tell nothing: everything but the request's id and the time of day.
@@ -35,22 +35,6 @@ fn bytes(answer: &TestResponse) -> (StatusCode, Vec<(String, String)>, String) {
 
 fn bearer(client: &Client) -> String {
     format!("Bearer {}", client.key)
-}
-
-/// A set of rows of that account, made for one request.
-async fn rows_of(w: &World, client: &Client) -> Rows {
-    let state = w.state();
-    let mut rows = Rows::of(client.account_id.parse().unwrap());
-    rows.seal_passwords(&state.sealer);
-    rows.store(&w.ctx.db).await;
-    rows
-}
-
-/// Brings the rows of a request into the state that it needs.
-async fn prepare(w: &World, operation: &Operation, rows: &Rows) {
-    for change in operation.before {
-        w.sql(&format!("{change} WHERE id = $1"), [rows.campaign.id.into()]).await;
-    }
 }
 
 /// All that an account owns, as text.

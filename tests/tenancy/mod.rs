@@ -1,4 +1,4 @@
 //! No account sees or changes what another owns.
 
 mod coverage;
-mod operations;
+pub mod operations;

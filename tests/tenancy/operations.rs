@@ -8,7 +8,7 @@ use axum_test::TestResponse;
 use serde_json::{Value, json};
 use uuid::Uuid;
 
-use crate::support::{World, rows::Rows};
+use crate::support::{Client, World, rows::Rows};
 
 /// An operation and its valid request.
 pub struct Operation {
@@ -82,6 +82,12 @@ impl Operation {
     /// What goes before one more query parameter.
     pub fn query_mark(&self) -> &'static str {
         if self.path.contains('?') { "&" } else { "?" }
+    }
+
+    /// The path and the body with what `id` says for each placeholder.
+    pub fn filled(&self, id: impl Fn(&'static str) -> Uuid) -> (String, Option<Value>) {
+        let body = self.body.as_ref().map(|body| fill(&body.to_string(), &id));
+        (fill(&self.path, &id), body.map(|text| serde_json::from_str(&text).unwrap()))
     }
 
     /// Sends the request with what `id` says for each placeholder.
@@ -158,6 +164,22 @@ pub fn id_of(rows: &Rows, name: &str) -> Uuid {
         "enroll_job" => rows.job.id,
         "outreach" => rows.outreach.id,
         other => panic!("no row is called {other}"),
+    }
+}
+
+/// A set of rows of that account, made for one request.
+pub async fn rows_of(w: &World, client: &Client) -> Rows {
+    let state = w.state();
+    let mut rows = Rows::of(client.account_id.parse().unwrap());
+    rows.seal_passwords(&state.sealer);
+    rows.store(&w.ctx.db).await;
+    rows
+}
+
+/// Brings the rows of a request into the state that it needs.
+pub async fn prepare(w: &World, operation: &Operation, rows: &Rows) {
+    for change in operation.before {
+        w.sql(&format!("{change} WHERE id = $1"), [rows.campaign.id.into()]).await;
     }
 }
 
