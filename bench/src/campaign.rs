@@ -3,11 +3,9 @@
 use std::time::Duration;
 
 use serde_json::{Value, json};
-use testkit::wait::eventually;
-
-use crate::{
-    Error,
-    api::{Api, text},
+use testkit::{
+    api::{Api, Error, text},
+    wait::eventually,
 };
 
 /// As many as are enrolled at once, while the client waits.

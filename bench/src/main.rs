@@ -3,7 +3,6 @@
 //!
 //!     cargo build --release && cargo run --release -p bench -- --messages 20000 --lanes 10
 
-mod api;
 mod campaign;
 mod database;
 mod process;
@@ -18,15 +17,12 @@ use std::{
 use base64::{Engine, prelude::BASE64_STANDARD};
 use clap::Parser;
 use testkit::{
+    api::{Api, Error},
     child::{Child, free_port},
     sink::{Keep, Sink},
 };
 
-use api::Api;
 use process::Usage;
-
-/// Anything that ends the run; it is shown and nothing else.
-type Error = Box<dyn std::error::Error + Send + Sync>;
 
 /// Sends a campaign into a sink and says how fast it went.
 #[derive(Debug, Parser)]

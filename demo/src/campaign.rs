@@ -4,13 +4,13 @@ use std::time::Duration;
 
 use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::{Value, json};
-use testkit::{sink::Sink, wait::eventually};
-
-use crate::{
-    Error,
-    api::{Api, number, text},
-    say,
+use testkit::{
+    api::{Api, Error, number, text},
+    sink::Sink,
+    wait::eventually,
 };
+
+use crate::say;
 
 /// Two steps each are the hundred sends that a month of the free plan has.
 pub const CONTACTS: usize = 50;

@@ -1,7 +1,6 @@
 //! A walk-through that needs nothing: starts a mail server that delivers nothing and the application on a new database,
 //! sends a campaign of two steps to fifty people, shows what arrived, and ends. Exit code 0: all of it arrived, once.
 
-mod api;
 mod campaign;
 mod report;
 mod server;
@@ -15,13 +14,10 @@ use std::{
 };
 
 use tempfile::TempDir;
-use testkit::sink::Sink;
+use testkit::{api::Error, sink::Sink};
 use tokio::time::timeout;
 
 use server::Server;
-
-/// Anything that ends the walk; it is shown and nothing else.
-type Error = Box<dyn std::error::Error + Send + Sync>;
 
 /// The whole walk takes some seconds; past this something is wrong.
 const DEADLINE: Duration = Duration::from_secs(28);

@@ -3,11 +3,12 @@
 use std::{collections::BTreeMap, path::Path, time::Duration};
 
 use serde_json::Value;
-use testkit::sink::{Message, Sink};
+use testkit::{
+    api::{Error, number, text},
+    sink::{Message, Sink},
+};
 
 use crate::{
-    Error,
-    api::{number, text},
     campaign::{CONTACTS, STEPS},
     say,
 };

@@ -1,9 +1,11 @@
-//! Calls of the API, with the key once there is one.
+//! Calls of the application's API, with the key once there is one: for the demo and the benchmark, which look at it from
+//! the outside.
 
 use reqwest::{Client, Method};
 use serde_json::Value;
 
-use crate::Error;
+/// Anything that goes wrong; it is shown and nothing else.
+pub type Error = Box<dyn std::error::Error + Send + Sync>;
 
 /// Who calls.
 pub struct Api {
