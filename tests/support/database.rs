@@ -1,10 +1,14 @@
-//! A database per test, copied from one that was migrated once per run: SQLite files, or PostgreSQL databases where
+//! A database per test, copied from one that was migrated once per schema: SQLite files, or PostgreSQL databases where
 //! `DATABASE_URL` names a server.
 
-use std::path::PathBuf;
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
 
 use migration::{Migrator, MigratorTrait};
-use sea_orm::ConnectionTrait;
+use sea_orm::{ConnectionTrait, DbErr, Statement};
+use sha2::{Digest, Sha256};
 use tokio::sync::OnceCell;
 
 static TEMPLATE: OnceCell<String> = OnceCell::const_new();
@@ -20,10 +24,19 @@ fn named(server: &str, name: &str) -> String {
     format!("{root}/{name}{query}")
 }
 
-async fn administer(server: &str, sql: &str) {
+async fn administer(server: &str, sql: &str) -> Result<(), DbErr> {
     let root = sea_orm::Database::connect(named(server, "postgres")).await.unwrap();
-    root.execute_unprepared(sql).await.unwrap();
+    let done = root.execute_unprepared(sql).await.map(|_| ());
     root.close().await.unwrap();
+    done
+}
+
+async fn has_database(server: &str, name: &str) -> bool {
+    let root = sea_orm::Database::connect(named(server, "postgres")).await.unwrap();
+    let sql = format!("SELECT 1 FROM pg_database WHERE datname = '{name}'");
+    let found = root.query_one_raw(Statement::from_string(root.get_database_backend(), sql)).await.unwrap();
+    root.close().await.unwrap();
+    found.is_some()
 }
 
 fn file(name: &str) -> PathBuf {
@@ -39,15 +52,44 @@ async fn migrate(uri: &str) {
     db.close().await.unwrap();
 }
 
+/// What the migrations say, in short: a template of the same text is as good as a new one, and is left for the next run.
+fn schema() -> String {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("migration/src");
+    let mut files: Vec<PathBuf> = fs::read_dir(folder).unwrap().map(|file| file.unwrap().path()).collect();
+    files.sort();
+    let mut digest = Sha256::new();
+    for path in files {
+        digest.update(path.file_name().unwrap().as_encoded_bytes());
+        digest.update(fs::read(path).unwrap());
+    }
+    digest.finalize().iter().take(8).map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// Where the template of a SQLite run is: with the build, so that `cargo clean` takes it along.
+fn template_file(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("{name}.sqlite"))
+}
+
+/// The template, made where it is missing. It is made under another name: no run finds one that is half done, and of two
+/// that make it at the same time either may win.
 async fn template() -> &'static str {
     TEMPLATE
         .get_or_init(|| async {
-            let name = format!("ampout_template_{}", uuid::Uuid::now_v7().simple());
+            let name = format!("ampout_template_{}", schema());
+            let draft = format!("ampout_draft_{}", uuid::Uuid::now_v7().simple());
             if let Some(server) = server() {
-                administer(&server, &format!("CREATE DATABASE {name}")).await;
-                migrate(&named(&server, &name)).await;
-            } else {
-                migrate(&format!("sqlite://{}?mode=rwc", file(&name).display())).await;
+                if !has_database(&server, &name).await {
+                    administer(&server, &format!("CREATE DATABASE {draft}")).await.unwrap();
+                    migrate(&named(&server, &draft)).await;
+                    let renamed =
+                        administer(&server, &format!("ALTER DATABASE {draft} RENAME TO {name}")).await;
+                    if renamed.is_err() {
+                        administer(&server, &format!("DROP DATABASE {draft}")).await.unwrap();
+                    }
+                }
+            } else if !template_file(&name).exists() {
+                migrate(&format!("sqlite://{}?mode=rwc", template_file(&draft).display())).await;
+                fs::rename(template_file(&draft), template_file(&name)).unwrap();
             }
             name
         })
@@ -67,10 +109,11 @@ impl Database {
         let name = format!("ampout_test_{}", uuid::Uuid::now_v7().simple());
         let uri = if let Some(server) = server() {
             administer(&server, &format!("CREATE DATABASE {name} TEMPLATE {template} STRATEGY FILE_COPY"))
-                .await;
+                .await
+                .unwrap();
             named(&server, &name)
         } else {
-            std::fs::copy(file(template), file(&name)).unwrap();
+            fs::copy(template_file(template), file(&name)).unwrap();
             format!("sqlite://{}?mode=rwc", file(&name).display())
         };
         Self { name, uri }
@@ -78,11 +121,13 @@ impl Database {
 
     pub async fn remove(self) {
         if let Some(server) = server() {
-            administer(&server, &format!("DROP DATABASE IF EXISTS {} WITH (FORCE)", self.name)).await;
+            administer(&server, &format!("DROP DATABASE IF EXISTS {} WITH (FORCE)", self.name))
+                .await
+                .unwrap();
         } else {
             let path = file(&self.name);
             for suffix in ["", "-wal", "-shm"] {
-                std::fs::remove_file(format!("{}{suffix}", path.display())).ok();
+                fs::remove_file(format!("{}{suffix}", path.display())).ok();
             }
         }
     }
