@@ -21,4 +21,5 @@ pub mod state;
 pub mod tasks;
 pub mod tenancy;
 pub mod views;
+pub mod webhooks;
 pub mod workers;

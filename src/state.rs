@@ -13,7 +13,7 @@ use crate::{
     engine::Doorbells,
     errors::ApiError,
     models::{app_keys, plans},
-    net::{DialPolicy, Dialer, MxCheck},
+    net::{DialPolicy, Dialer, HttpClient, MxCheck},
     sending::program::Programs,
     tenancy::{Conn, SystemScope},
 };
@@ -33,6 +33,8 @@ pub struct AppState {
     pub suppression_key: Arc<SuppressionKey>,
     /// Dials what tenants name.
     pub dialer: Dialer,
+    /// Talks HTTP to what tenants name.
+    pub http: HttpClient,
     /// Looks up whether a domain takes mail.
     pub mx: MxCheck,
     /// What wakes the engine of this process.
@@ -80,6 +82,7 @@ impl AppState {
             sealer: Arc::new(sealer),
             link_keys: Arc::new(LinkKeys::new(&links, &[])),
             suppression_key: Arc::new(SuppressionKey::new(suppressions)),
+            http: HttpClient::new(dialer.clone()),
             dialer,
             mx,
             doorbells: Doorbells::of(ctx),

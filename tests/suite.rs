@@ -18,3 +18,4 @@ mod requests;
 mod sending;
 mod support;
 mod tenancy;
+mod webhooks;

@@ -10,6 +10,7 @@ mod m20261124_000002_create_contacts;
 mod m20261124_000003_create_campaigns;
 mod m20261124_000004_create_enrollments;
 mod m20261124_000005_create_engine;
+mod m20261124_000010_create_webhooks;
 
 /// All steps in order.
 #[derive(Debug)]
@@ -24,6 +25,7 @@ impl MigratorTrait for Migrator {
             Box::new(m20261124_000003_create_campaigns::Migration),
             Box::new(m20261124_000004_create_enrollments::Migration),
             Box::new(m20261124_000005_create_engine::Migration),
+            Box::new(m20261124_000010_create_webhooks::Migration),
         ]
     }
 }

@@ -77,9 +77,16 @@ async fn remove(path: PathIds, write: Write<NoFields>) -> ApiResult<Json<Gone>> 
 }
 
 #[debug_handler(state = AppContext)]
-async fn pause(path: PathIds, write: Write<NoFields>) -> ApiResult<Json<CampaignState>> {
+async fn pause(
+    State(ctx): State<AppContext>,
+    path: PathIds,
+    write: Write<NoFields>,
+) -> ApiResult<Json<CampaignState>> {
     let id = path.id("id", Entity::MISSING)?;
-    Ok(Json(campaigns::pause(&write.scope, id).await?.into()))
+    let row = campaigns::pause(&write.scope, id, Timestamp::now()).await?;
+    let bell = AppState::of(&ctx)?.doorbells.webhooks;
+    write.after.then(move || bell.ring());
+    Ok(Json(row.into()))
 }
 
 #[debug_handler(state = AppContext)]

@@ -14,6 +14,7 @@ mod signup;
 mod smtp_credentials;
 mod status;
 mod unsubscribe;
+mod webhooks;
 
 use loco_rs::controller::AppRoutes;
 
@@ -34,4 +35,5 @@ pub fn routes() -> AppRoutes {
         .add_route(contacts::routes())
         .add_route(outreaches::routes())
         .add_route(unsubscribe::routes())
+        .add_route(webhooks::routes())
 }

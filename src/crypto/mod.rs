@@ -10,6 +10,7 @@ pub mod master_key;
 pub mod seal;
 pub mod secret;
 pub mod suppression_hash;
+pub mod webhook_secret;
 
 pub use api_key::ApiKeyPlaintext;
 pub use link_token::{LinkKeys, Purpose};
@@ -17,6 +18,7 @@ pub use master_key::{MasterKeyError, MasterKeys};
 pub use seal::{OpenError, Place, Sealer};
 pub use secret::Secret;
 pub use suppression_hash::SuppressionKey;
+pub use webhook_secret::WebhookSecret;
 
 use hmac::{Hmac, KeyInit};
 use sha2::Sha256;
@@ -26,8 +28,9 @@ pub fn random_bytes<const N: usize>() -> [u8; N] {
     rand::Rng::random(&mut rand::rng())
 }
 
-/// HMAC-SHA256 under a 32-byte key, padded to the block by zeros as RFC 2104 defines it.
-fn hmac_sha256(key: &[u8; 32]) -> Hmac<Sha256> {
+/// HMAC-SHA256 under a key no longer than a block, padded to it by zeros as RFC 2104 defines it.
+fn hmac_sha256<const N: usize>(key: &[u8; N]) -> Hmac<Sha256> {
+    const { assert!(N <= 64) };
     let mut block = [0_u8; 64];
     for (padded, byte) in block.iter_mut().zip(key) {
         *padded = *byte;

@@ -12,7 +12,7 @@ use super::{
     process::Process,
     recovery, sender,
     supervisor::{Loop, RestartWait, Supervisor},
-    sweeper,
+    sweeper, webhooks,
 };
 use crate::{config::EngineSettings, jobs::DbQueue, state::AppState, workers};
 
@@ -81,7 +81,7 @@ impl Heart {
 /// Every loop of the engine. A new one is added here and nowhere else.
 fn loops(jobs: &Arc<DbQueue>, state: &AppState) -> Vec<Loop> {
     let jobs = Arc::clone(jobs);
-    let (sends, recovers) = (state.clone(), state.clone());
+    let (sends, recovers, tells) = (state.clone(), state.clone(), state.clone());
     vec![
         Loop::new("jobs", move |ctx| {
             let jobs = Arc::clone(&jobs);
@@ -92,6 +92,7 @@ fn loops(jobs: &Arc<DbQueue>, state: &AppState) -> Vec<Loop> {
         }),
         Loop::new("sender", move |ctx| sender::run(ctx, sends.clone())),
         Loop::new("recovery", move |ctx| recovery::run(ctx, recovers.clone())),
+        Loop::new("webhooks", move |ctx| webhooks::run(ctx, tells.clone())),
         Loop::new("sweeper", sweeper::run),
     ]
 }

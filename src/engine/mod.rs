@@ -14,6 +14,7 @@ mod recovery;
 mod sender;
 mod supervisor;
 mod sweeper;
+mod webhooks;
 
 pub use context::EngineContext;
 pub use doorbell::{Doorbell, Doorbells};

@@ -34,7 +34,7 @@ struct Sender {
 /// Sends until shutdown; then nothing new is begun, and what is marked is finished in time.
 pub(super) async fn run(ctx: EngineContext, state: AppState) -> LoopResult {
     let settings = state.settings.engine;
-    let (ledger, writer) = Ledger::new(state.db.clone());
+    let (ledger, writer) = Ledger::new(state.db.clone(), ctx.doorbells.webhooks.clone());
     let mut writers = JoinSet::new();
     writers.spawn(writer.run());
     let mut sender = Sender {

@@ -11,7 +11,7 @@ use super::{
 use crate::{
     clock::Timestamp,
     jobs::purge_jobs,
-    models::{removal, test_messages},
+    models::{removal, test_messages, webhook_deliveries},
     tenancy::{Conn, SystemScope},
 };
 
@@ -38,6 +38,7 @@ async fn sweep(ctx: &EngineContext) -> Result<(), BoxError> {
         tx.commit().await?;
     }
     give_up_test_messages(ctx).await?;
+    while !ctx.shutdown.is_cancelled() && purge_webhook_deliveries(ctx).await? {}
     while !ctx.shutdown.is_cancelled() && remove_some(ctx).await? {}
     let tx = ctx.writer.begin().await?;
     process::forget_dead(tx.connection()).await?;
@@ -70,4 +71,14 @@ async fn give_up_test_messages(ctx: &EngineContext) -> Result<(), BoxError> {
         tx.commit().await?;
     }
     Ok(())
+}
+
+/// One batch of webhook deliveries that were kept for long enough.
+async fn purge_webhook_deliveries(ctx: &EngineContext) -> Result<bool, BoxError> {
+    let tx = Arc::new(ctx.writer.begin().await?);
+    let system = SystemScope::new(Conn::Tx(Arc::clone(&tx)));
+    let purged = webhook_deliveries::purge(&system, Timestamp::now(), BATCH).await?;
+    drop(system);
+    tx.commit_shared().await?;
+    Ok(purged == u64::from(BATCH))
 }

@@ -14,6 +14,7 @@ use super::{
     sequence_steps::{self, NewStep},
     smtp_credentials::{self, NewCredential},
     states::CampaignStatus,
+    webhooks::outbox::{self, PauseReason},
 };
 use crate::{
     clock::{Timestamp, new_id},
@@ -244,12 +245,14 @@ pub async fn delete(scope: &Scope, id: Uuid, now: Timestamp) -> ApiResult<()> {
 ///
 /// # Errors
 /// `campaign_not_active`.
-pub async fn pause(scope: &Scope, id: Uuid) -> ApiResult<Model> {
+pub async fn pause(scope: &Scope, id: Uuid, now: Timestamp) -> ApiResult<Model> {
     let row = lock(scope, id).await?;
     if row.status != CampaignStatus::Active || !set_status(scope, &row, CampaignStatus::Paused).await? {
         return Err(ApiError::new(Code::CampaignNotActive));
     }
-    Ok(Model { status: CampaignStatus::Paused, ..row })
+    let paused = Model { status: CampaignStatus::Paused, ..row };
+    outbox::campaign_paused(scope, &paused, PauseReason::User, now).await?;
+    Ok(paused)
 }
 
 /// Lets a campaign go on where it was held. One whose last enrollment ended meanwhile is completed at once.

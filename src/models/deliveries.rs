@@ -14,8 +14,9 @@ use uuid::Uuid;
 pub use super::_entities::deliveries::{ActiveModel, Column, Entity, Model};
 use super::{
     enrollments,
-    states::{DeliveryState, EnrollmentStatus, Progress},
+    states::{DeliveryState, EnrollmentStatus, EventType, Progress},
     tally::{Delta, Tally},
+    webhooks::outbox::{self, Happened},
 };
 use crate::{
     clock::Timestamp,
@@ -169,5 +170,8 @@ pub async fn accept(scope: &Scope, held: &Held, now: Timestamp) -> ApiResult<Opt
     let sql = "UPDATE deliveries SET state = 'sent', sent_at = $3, token = NULL, process_id = NULL, \
                reserved_period = NULL, reserved_day = NULL WHERE account_id = $1 AND id = $2";
     scope.execute(sql, [held.delivery.id.into(), now.micros().into()]).await?;
+    let position = Some(held.delivery.position);
+    let sent = Happened { event: EventType::EnrollmentSent, enrollment_id: enrollment.id, position };
+    outbox::enrollments(scope, &[sent], now).await?;
     Ok(due_at)
 }

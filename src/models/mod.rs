@@ -28,7 +28,11 @@ pub mod states;
 pub mod suppressions;
 pub mod tally;
 pub mod test_messages;
+pub mod webhook_deliveries;
+pub mod webhook_url;
+pub mod webhooks;
 
 pub use custom_fields::CustomFields;
 pub use email_address::EmailAddress;
 pub use header_text::HeaderText;
+pub use webhook_url::WebhookUrl;

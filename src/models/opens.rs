@@ -9,8 +9,9 @@ use uuid::Uuid;
 
 use super::{
     deliveries::{self, Resolution},
-    states::{DeliveryState, EnrollmentStatus, Progress},
+    states::{DeliveryState, EnrollmentStatus, EventType, Progress},
     tally::{Delta, Tally},
+    webhooks::outbox::{self, Happened},
 };
 use crate::{
     clock::Timestamp,
@@ -102,6 +103,8 @@ async fn mark_opened(scope: &Scope, enrollment_id: Uuid, place: Place, now: Time
         if status.rank() < EnrollmentStatus::Opened.rank() { EnrollmentStatus::Opened } else { status };
     let sql = "UPDATE enrollments SET opened_at = $3, status = $4 WHERE account_id = $1 AND id = $2";
     scope.execute(sql, [enrollment_id.into(), now.micros().into(), raised.as_str().into()]).await?;
+    let opened = Happened { event: EventType::EnrollmentOpened, enrollment_id, position: None };
+    outbox::enrollments(scope, &[opened], now).await?;
     Ok(())
 }
 

@@ -11,6 +11,7 @@ use super::{
     enrollments::{Stop, stop_contacts},
     sql::{holes, uuids},
     states::DeliveryState,
+    webhook_deliveries,
 };
 use crate::{
     clock::Timestamp,
@@ -40,7 +41,8 @@ pub async fn remove_some(system: &SystemScope, now: Timestamp) -> ApiResult<bool
     Ok(remove_contacts(system, now).await?
         || remove_imports(system).await?
         || remove_enrollments(system, now).await?
-        || remove_campaigns(system).await?)
+        || remove_campaigns(system).await?
+        || webhook_deliveries::remove_some(system, BATCH).await?)
 }
 
 /// Contacts that are deleted, or whose import is. `ix_contacts_deleted`,

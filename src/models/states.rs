@@ -8,8 +8,7 @@ macro_rules! text_enum {
         $(#[$doc])*
         #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, EnumIter, DeriveActiveEnum, Serialize, Deserialize)]
         #[sea_orm(rs_type = "String", db_type = "Text")]
-        #[serde(rename_all = "snake_case")]
-        pub enum $name { $($(#[$vdoc])* #[sea_orm(string_value = $text)] $variant,)+ }
+        pub enum $name { $($(#[$vdoc])* #[sea_orm(string_value = $text)] #[serde(rename = $text)] $variant,)+ }
 
         impl $name {
             /// Every state, in the order of the declaration.
@@ -251,5 +250,39 @@ text_enum! {
         Failed = "failed",
         /// Marked, and nobody knows what became of it.
         Uncertain = "uncertain",
+    }
+}
+
+text_enum! {
+    /// What a webhook tells of.
+    EventType {
+        /// A step was accepted.
+        EnrollmentSent = "enrollment.sent",
+        /// A message was opened for the first time.
+        EnrollmentOpened = "enrollment.opened",
+        /// The contact answered.
+        EnrollmentReplied = "enrollment.replied",
+        /// The address bounced.
+        EnrollmentBounced = "enrollment.bounced",
+        /// The contact unsubscribed.
+        EnrollmentUnsubscribed = "enrollment.unsubscribed",
+        /// A credential was disabled.
+        CredentialDisabled = "credential.disabled",
+        /// A campaign was paused.
+        CampaignPaused = "campaign.paused",
+        /// Somebody tries whether the endpoint answers; no filter names it.
+        WebhookTest = "webhook.test",
+    }
+}
+
+text_enum! {
+    /// What became of an event for one webhook.
+    WebhookState {
+        /// To be sent, for the first time or again.
+        Pending = "pending",
+        /// The endpoint took it.
+        Delivered = "delivered",
+        /// Given up.
+        Failed = "failed",
     }
 }

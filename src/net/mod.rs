@@ -7,6 +7,7 @@
 pub mod deny;
 pub mod dial;
 mod host;
+mod http;
 pub mod imap_probe;
 mod lines;
 pub mod mx;
@@ -14,6 +15,7 @@ pub mod resolve;
 mod verify;
 
 pub use dial::{DialError, DialPolicy, Dialer, MailStream};
+pub use http::{Answer, HttpClient, HttpError};
 pub(crate) use lines::{LineError, read_line};
 pub use mx::{MxCheck, MxVerdict};
 pub use verify::VerifyError;

@@ -35,6 +35,11 @@ impl Hosts {
         Self(wanted.into_iter().map(str::to_owned).zip(verdicts).collect())
     }
 
+    /// Whether the look-up found this host at internal addresses only.
+    pub fn is_internal(&self, host: &str) -> bool {
+        self.0.get(host).copied().unwrap_or(false)
+    }
+
     /// A required host: a name or an address, not an internal one.
     pub fn check(&self, failures: &mut Failures, field: &str, given: &str) -> Option<String> {
         let host = given.trim();
@@ -45,7 +50,7 @@ impl Hosts {
             failures.add(field, Reason::Invalid);
             return None;
         }
-        if self.0.get(host).copied().unwrap_or(false) {
+        if self.is_internal(host) {
             failures.add(field, Reason::Other("must not be at an internal address".into()));
             return None;
         }

@@ -12,6 +12,7 @@ pub mod previews;
 pub mod signup;
 pub mod smtp_credentials;
 pub mod unsubscribe;
+pub mod webhooks;
 
 use serde::Serialize;
 use uuid::Uuid;

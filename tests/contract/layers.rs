@@ -3,7 +3,7 @@
 use crate::support::source::{Source, sources};
 
 /// The files that may make a scope that sees every account, each for one purpose.
-const SYSTEM_SCOPES: [&str; 12] = [
+const SYSTEM_SCOPES: [&str; 13] = [
     "src/engine/sender.rs",
     "src/engine/sweeper.rs",
     "src/http/write.rs",
@@ -15,11 +15,12 @@ const SYSTEM_SCOPES: [&str; 12] = [
     "src/sending/program.rs",
     "src/state.rs",
     "src/tenancy/system.rs",
+    "src/webhooks/lanes.rs",
     "src/workers/enroll_import.rs",
 ];
 
 /// Decisions: a value in, a value out.
-const PURE: [&str; 11] = [
+const PURE: [&str; 12] = [
     "src/inbox/auto.rs",
     "src/inbox/classify.rs",
     "src/inbox/fields.rs",
@@ -31,6 +32,7 @@ const PURE: [&str; 11] = [
     "src/sending/retry.rs",
     "src/sending/smtp/classify.rs",
     "src/sending/waiting.rs",
+    "src/webhooks/schedule.rs",
 ];
 
 /// Where tasks begin: the engine's supervised loops, and the jobs that one of them runs.

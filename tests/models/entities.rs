@@ -7,6 +7,7 @@ use ampout::{
         account_periods, accounts, api_keys, app_keys, batches, campaign_totals, campaigns, contact_imports,
         contacts, credential_days, deliveries, engine_processes, enroll_jobs, enrollment_skips, enrollments,
         jobs, outreaches, plans, sequence_steps, smtp_credentials, suppressions, test_messages,
+        webhook_attempts, webhook_deliveries, webhooks,
     },
 };
 use sea_orm::{DatabaseConnection, EntityTrait, QueryFilter, SqlErr};
@@ -50,6 +51,9 @@ async fn of_accounts(db: &DatabaseConnection, rows: &Rows) -> Vec<&'static str> 
         same!(db, enrollment_skips, &rows.skip, Id),
         same!(db, enroll_jobs, &rows.job, Id),
         same!(db, test_messages, &rows.test_message, Id),
+        same!(db, webhooks, &rows.webhook, Id),
+        same!(db, webhook_deliveries, &rows.webhook_delivery, Id),
+        same!(db, webhook_attempts, &rows.webhook_attempt, WebhookDeliveryId, Attempt),
     ]
 }
 

@@ -1,4 +1,4 @@
 //! Models against the database, behind the API.
 
 mod entities;
-mod removal;
+pub mod removal;

@@ -11,7 +11,7 @@ use testkit::sink::Sink;
 
 use crate::support::{World, campaign::*, world};
 
-async fn remove_all(w: &World) {
+pub async fn remove_all(w: &World) {
     loop {
         let tx = Arc::new(w.db().begin().await.unwrap());
         let system = SystemScope::new(Conn::Tx(Arc::clone(&tx)));

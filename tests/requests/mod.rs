@@ -17,3 +17,4 @@ mod preview;
 mod recipients;
 mod test_send;
 mod unsubscribe;
+mod webhooks;

@@ -7,13 +7,15 @@ use ampout::{
         _entities::{
             account_periods, api_keys, batches, campaign_totals, campaigns, contact_imports, contacts,
             credential_days, deliveries, enroll_jobs, enrollment_skips, enrollments, outreaches,
-            sequence_steps, smtp_credentials, suppressions, test_messages,
+            sequence_steps, smtp_credentials, suppressions, test_messages, webhook_attempts,
+            webhook_deliveries, webhooks,
         },
         smtp_credentials::{imap_password_place, smtp_password_place},
         states::{
-            CampaignStatus, ClientKind, DeliveryState, EnrollmentStatus, JobStatus, Progress, SkipKind,
-            TestState,
+            CampaignStatus, ClientKind, DeliveryState, EnrollmentStatus, EventType, JobStatus, Progress,
+            SkipKind, TestState, WebhookState,
         },
+        webhooks::secret_place,
     },
 };
 use sea_orm::{DatabaseConnection, DbErr, EntityTrait, IntoActiveModel, Iterable, ModelTrait};
@@ -47,6 +49,9 @@ pub struct Rows {
     pub skip: enrollment_skips::Model,
     pub job: enroll_jobs::Model,
     pub test_message: test_messages::Model,
+    pub webhook: webhooks::Model,
+    pub webhook_delivery: webhook_deliveries::Model,
+    pub webhook_attempt: webhook_attempts::Model,
 }
 
 /// Inserts every column of `row` as it is.
@@ -76,6 +81,8 @@ impl Rows {
             enrollment(&contacts[1], &batches[1], None, Progress::Queued),
         ];
         let id = campaign.id;
+        let webhook = webhook(account_id);
+        let webhook_delivery = webhook_delivery(&webhook);
         Self {
             account_id,
             api_key: api_key(account_id),
@@ -115,6 +122,9 @@ impl Rows {
             },
             job: job(id, &import),
             test_message: test_message(&credential),
+            webhook_attempt: webhook_attempt(&webhook_delivery),
+            webhook_delivery,
+            webhook,
             import,
             contacts,
             outreach,
@@ -125,11 +135,14 @@ impl Rows {
         }
     }
 
-    /// Gives the credential passwords that can be opened.
+    /// Gives the credential passwords, and the webhook a secret, that can be opened.
     pub fn seal_passwords(&mut self, sealer: &Sealer) {
         let (account, row) = (self.account_id, self.credential.id);
         self.credential.smtp_password = sealer.seal(&smtp_password_place(account, row), b"secret");
         self.credential.imap_password = Some(sealer.seal(&imap_password_place(account, row), b"secret"));
+        let secret = crypto::WebhookSecret::generate().to_text();
+        let place = secret_place(account, self.webhook.id);
+        self.webhook.secret = sealer.seal(&place, secret.expose().as_bytes());
     }
 
     /// Stores them all, parents first.
@@ -145,6 +158,9 @@ impl Rows {
         insert(db, &self.skip).await.unwrap();
         insert(db, &self.job).await.unwrap();
         insert(db, &self.test_message).await.unwrap();
+        insert(db, &self.webhook).await.unwrap();
+        insert(db, &self.webhook_delivery).await.unwrap();
+        insert(db, &self.webhook_attempt).await.unwrap();
     }
 
     async fn store_parents(&self, db: &DatabaseConnection) -> Result<(), DbErr> {
@@ -401,6 +417,52 @@ fn test_message(credential: &smtp_credentials::Model) -> test_messages::Model {
         smtp_reply: Some("550 no".into()),
         reserved_period: Some(THEN),
         locked_until: THEN,
+        created_at: THEN,
+    }
+}
+
+fn webhook(account_id: Uuid) -> webhooks::Model {
+    webhooks::Model {
+        id: new_id(),
+        account_id,
+        url: "http://127.0.0.1:9/hook".into(),
+        event_filters: json!(["enrollment.replied"]),
+        secret: vec![1, 2, 3],
+        consecutive_failures: 2,
+        failing_since: Some(THEN),
+        disabled_at: None,
+        holder: Some(new_id()),
+        created_at: THEN,
+        deleted_at: None,
+    }
+}
+
+fn webhook_delivery(webhook: &webhooks::Model) -> webhook_deliveries::Model {
+    webhook_deliveries::Model {
+        id: new_id(),
+        account_id: webhook.account_id,
+        webhook_id: webhook.id,
+        event_type: EventType::EnrollmentReplied,
+        payload: "{}".into(),
+        state: WebhookState::Pending,
+        tries: 1,
+        attempts: 2,
+        due_at: THEN,
+        status_code: Some(500),
+        error: Some("http_status".into()),
+        delivered_at: Some(THEN),
+        created_at: THEN,
+    }
+}
+
+fn webhook_attempt(delivery: &webhook_deliveries::Model) -> webhook_attempts::Model {
+    webhook_attempts::Model {
+        account_id: delivery.account_id,
+        webhook_delivery_id: delivery.id,
+        attempt: 1,
+        status_code: Some(500),
+        error: Some("http_status".into()),
+        duration_ms: 12,
         created_at: THEN,
     }
 }

@@ -9,7 +9,7 @@ use ampout::{
     models::_entities::{
         account_periods, api_keys, batches, campaign_totals, campaigns, contact_imports, contacts,
         credential_days, deliveries, enroll_jobs, enrollment_skips, enrollments, outreaches, sequence_steps,
-        smtp_credentials, suppressions, test_messages,
+        smtp_credentials, suppressions, test_messages, webhook_attempts, webhook_deliveries, webhooks,
     },
 };
 use axum::http::{Method, StatusCode};
@@ -69,7 +69,10 @@ async fn estate(w: &World, account_id: Uuid) -> String {
         sequence_steps,
         smtp_credentials,
         suppressions,
-        test_messages
+        test_messages,
+        webhook_attempts,
+        webhook_deliveries,
+        webhooks
     )
 }
 

@@ -139,7 +139,7 @@ pub fn fill(text: &str, id: &impl Fn(&'static str) -> Uuid) -> String {
 }
 
 /// The rows that requests name.
-pub const NAMES: [&str; 9] = [
+pub const NAMES: [&str; 11] = [
     "api_key",
     "campaign",
     "contact_import",
@@ -149,6 +149,8 @@ pub const NAMES: [&str; 9] = [
     "delivery",
     "enroll_job",
     "outreach",
+    "webhook",
+    "webhook_delivery",
 ];
 
 /// The id of a row of that name.
@@ -163,6 +165,8 @@ pub fn id_of(rows: &Rows, name: &str) -> Uuid {
         "delivery" => rows.delivery.id,
         "enroll_job" => rows.job.id,
         "outreach" => rows.outreach.id,
+        "webhook" => rows.webhook.id,
+        "webhook_delivery" => rows.webhook_delivery.id,
         other => panic!("no row is called {other}"),
     }
 }
@@ -188,10 +192,21 @@ const PENDING: &[&str] = &["UPDATE campaigns SET status = 'pending'"];
 
 /// Every operation of the application.
 pub fn all() -> Vec<Operation> {
-    [service(), account(), contacts(), outreaches(), recipients(), campaigns(), credentials(), enrolling()]
-        .into_iter()
-        .flatten()
-        .collect()
+    // Webhooks come first: an account has room for twenty.
+    [
+        webhooks(),
+        service(),
+        account(),
+        contacts(),
+        outreaches(),
+        recipients(),
+        campaigns(),
+        credentials(),
+        enrolling(),
+    ]
+    .into_iter()
+    .flatten()
+    .collect()
 }
 
 fn service() -> Vec<Operation> {
@@ -317,6 +332,26 @@ fn enrolling() -> Vec<Operation> {
             "/campaigns/{id}/deliveries/{delivery_id}/resolve",
             "/campaigns/$campaign/deliveries/$delivery/resolve",
             json!({"as": "sent"}),
+        ),
+    ]
+}
+
+fn webhooks() -> Vec<Operation> {
+    let one = "/webhooks/$webhook";
+    let delivery = "/webhooks/$webhook/deliveries/$webhook_delivery";
+    vec![
+        get("/webhooks", "/webhooks"),
+        post("/webhooks", "/webhooks", json!({"webhook": {"url": "http://127.0.0.1:9/$new"}})),
+        patch("/webhooks/{id}", one, json!({"webhook": {"event_filters": ["*"]}})),
+        delete("/webhooks/{id}", one),
+        post("/webhooks/{id}/rotate_secret", "/webhooks/$webhook/rotate_secret", json!({})),
+        post("/webhooks/{id}/test", "/webhooks/$webhook/test", json!({})),
+        get("/webhooks/{id}/deliveries", "/webhooks/$webhook/deliveries"),
+        get("/webhooks/{id}/deliveries/{delivery_id}", delivery),
+        post(
+            "/webhooks/{id}/deliveries/{delivery_id}/redeliver",
+            "/webhooks/$webhook/deliveries/$webhook_delivery/redeliver",
+            json!({}),
         ),
     ]
 }

@@ -23,3 +23,6 @@ pub mod sequence_steps;
 pub mod smtp_credentials;
 pub mod suppressions;
 pub mod test_messages;
+pub mod webhook_attempts;
+pub mod webhook_deliveries;
+pub mod webhooks;

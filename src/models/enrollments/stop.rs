@@ -15,8 +15,9 @@ use crate::{
     models::{
         campaigns,
         sql::{holes, uuids},
-        states::{EnrollmentStatus, Progress},
+        states::{EnrollmentStatus, EventType, Progress},
         tally::{Delta, Tally},
+        webhooks::outbox::{self, Happened},
     },
     tenancy::Scope,
 };
@@ -46,6 +47,16 @@ impl Stop {
             Self::Unsubscribed => Some(EnrollmentStatus::Unsubscribed),
             Self::Replied => Some(EnrollmentStatus::Replied),
             Self::Bounced { .. } => Some(EnrollmentStatus::Bounced),
+            Self::Deleted => None,
+        }
+    }
+
+    /// What webhooks are told of an enrollment to which it happens for the first time.
+    const fn event(&self) -> Option<EventType> {
+        match self {
+            Self::Unsubscribed => Some(EventType::EnrollmentUnsubscribed),
+            Self::Replied => Some(EventType::EnrollmentReplied),
+            Self::Bounced { .. } => Some(EventType::EnrollmentBounced),
             Self::Deleted => None,
         }
     }
@@ -96,6 +107,12 @@ impl Before {
             EnrollmentStatus::Unsubscribed => self.unsubscribed,
             EnrollmentStatus::Pending | EnrollmentStatus::Sent | EnrollmentStatus::Opened => true,
         }
+    }
+
+    /// What webhooks are told; pure.
+    fn happened(self, stop: &Stop) -> Option<Happened> {
+        let (event, status) = stop.event().zip(stop.status())?;
+        (!self.has_reached(status)).then_some(Happened { event, enrollment_id: self.id, position: None })
     }
 
     /// What stopping changes in the counters; pure.
@@ -178,18 +195,20 @@ async fn stop_found(scope: &Scope, found: &[QueryResult], stop: &Stop, now: Time
     lock_all(scope, "batches", "id", &ids("batch_id")?).await?;
     lock_all(scope, "campaign_totals", "campaign_id", &campaigns).await?;
     lock_all(scope, "contacts", "id", &ids("contact_id")?).await?;
-    let (mut tally, mut changed) = (Tally::default(), 0);
+    let (mut tally, mut happened, mut changed) = (Tally::default(), Vec::new(), 0);
     for chunk in ids("id")?.chunks(CHUNK) {
         let before = lock_enrollments(scope, chunk).await?;
         for row in &before {
             tally.add(row.batch_id, row.campaign_id, row.delta(stop));
         }
+        happened.extend(before.iter().filter_map(|row| row.happened(stop)));
         changed += write_stop(scope, &before, stop, now).await?;
     }
     tally.write(scope).await?;
     for campaign in campaigns {
         campaigns::complete_if_done(scope, campaign).await?;
     }
+    outbox::enrollments(scope, &happened, now).await?;
     Ok(changed)
 }
 

@@ -7,6 +7,7 @@
 mod apply;
 mod claim;
 mod decide;
+mod events;
 mod facts;
 pub(crate) mod sql;
 
@@ -22,12 +23,14 @@ pub use decide::{Outcome, Verdict};
 use self::{
     apply::Sums,
     decide::{Ask, Change, decide},
+    events::Events,
     facts::{Facts, Which},
 };
 use super::points;
 use crate::{
     clock::Timestamp,
     db::{Db, WriteTx},
+    engine::Doorbell,
     tenancy::{Conn, SystemScope},
 };
 
@@ -93,10 +96,10 @@ pub struct Ledger {
 }
 
 impl Ledger {
-    /// A ledger and its writer, which must be run.
-    pub fn new(db: Db) -> (Self, Writer) {
+    /// A ledger and its writer, which must be run. The bell is rung when there is something to tell webhooks.
+    pub fn new(db: Db, webhooks: Doorbell) -> (Self, Writer) {
         let (entries, inbox) = mpsc::channel(4 * MOST_PER_COMMIT);
-        (Self { entries }, Writer { db, inbox })
+        (Self { entries }, Writer { db, inbox, webhooks })
     }
 
     /// Takes due work for a lane; empty when there is none that may go now.
@@ -172,6 +175,7 @@ fn recorded(outcome: Outcome) -> Ask {
 pub struct Writer {
     db: Db,
     inbox: mpsc::Receiver<Entry>,
+    webhooks: Doorbell,
 }
 
 impl Writer {
@@ -181,7 +185,7 @@ impl Writer {
         while self.inbox.recv_many(&mut gathered, MOST_PER_COMMIT).await > 0 {
             let entries = std::mem::take(&mut gathered);
             match self.prepare(&entries).await {
-                Ok(prepared) => conclude(entries, prepared).await,
+                Ok(prepared) => self.conclude(entries, prepared).await,
                 Err(error) if entries.len() == 1 => answer(entries, Err(error)),
                 // One bad entry must not hold up the others. Nothing was committed, so each may be done again; a
                 // commit that failed may have happened, and is never repeated.
@@ -194,7 +198,7 @@ impl Writer {
         for entry in entries {
             let alone = vec![entry];
             match self.prepare(&alone).await {
-                Ok(prepared) => conclude(alone, prepared).await,
+                Ok(prepared) => self.conclude(alone, prepared).await,
                 Err(error) => answer(alone, Err(error)),
             }
         }
@@ -213,7 +217,7 @@ impl Writer {
             })
             .flatten()
             .collect();
-        let verdicts = settle(&system, &asks, now).await?;
+        let (verdicts, told) = settle(&system, &asks, now).await?;
         let mut claims = Vec::new();
         for entry in entries {
             if let Entry::Claim(want, _) = entry {
@@ -223,20 +227,25 @@ impl Writer {
         drop(system);
         let tx =
             Arc::into_inner(tx).ok_or_else(|| DbErr::Custom("the transaction is still in use".into()))?;
-        Ok((tx, Answers { verdicts, claims }))
+        Ok((tx, Answers { verdicts, claims, told }))
     }
-}
 
-async fn conclude(entries: Vec<Entry>, (tx, answers): (WriteTx, Answers)) {
-    points::reach("before_commit");
-    let committed = tx.commit().await;
-    points::reach("after_commit");
-    answer(entries, committed.map(|()| answers));
+    async fn conclude(&self, entries: Vec<Entry>, (tx, answers): (WriteTx, Answers)) {
+        points::reach("before_commit");
+        let committed = tx.commit().await;
+        points::reach("after_commit");
+        if answers.told {
+            self.webhooks.ring();
+        }
+        answer(entries, committed.map(|()| answers));
+    }
 }
 
 struct Answers {
     verdicts: Vec<Verdict>,
     claims: Vec<Vec<Claimed>>,
+    /// Whether webhooks are told of something.
+    told: bool,
 }
 
 fn answer(entries: Vec<Entry>, outcome: Result<Answers, DbErr>) {
@@ -266,21 +275,21 @@ fn answer(entries: Vec<Entry>, outcome: Result<Answers, DbErr>) {
     }
 }
 
-/// Decides and writes changes; verdicts in the order of the asks.
+/// Decides and writes changes; verdicts in the order of the asks, and whether webhooks are told.
 async fn settle(
     system: &SystemScope,
     asks: &[(Ticket, &Ask)],
     now: Timestamp,
-) -> Result<Vec<Verdict>, DbErr> {
+) -> Result<(Vec<Verdict>, bool), DbErr> {
     if asks.is_empty() {
-        return Ok(Vec::new());
+        return Ok((Vec::new(), false));
     }
     let ids: Vec<Uuid> = asks.iter().map(|(ticket, _)| ticket.delivery_id).collect();
     let known = facts::read(system, &Which::Ids(ids)).await?;
     let known: HashMap<Uuid, &Facts> = known.iter().map(|facts| (facts.delivery_id, facts)).collect();
     let mut verdicts = Vec::with_capacity(asks.len());
     let mut changes = Vec::with_capacity(asks.len());
-    let mut sums = Sums::default();
+    let (mut sums, mut events) = (Sums::default(), Events::default());
     for (ticket, ask) in asks {
         let Some(facts) = known.get(&ticket.delivery_id) else {
             verdicts.push(Verdict::LostLease);
@@ -290,11 +299,13 @@ async fn settle(
         verdicts.push(verdict);
         if let Some(change) = change {
             sums.add(facts, &change);
+            events.add(facts, &change);
             changes.push(change);
         }
     }
     write(system, &changes, &sums).await?;
-    Ok(verdicts)
+    let told = events.write(system, now).await?;
+    Ok((verdicts, told))
 }
 
 async fn write(system: &SystemScope, changes: &[Change], sums: &Sums) -> Result<(), DbErr> {

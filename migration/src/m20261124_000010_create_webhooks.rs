@@ -1,0 +1,16 @@
+//! Webhooks, their deliveries and attempts.
+
+use sea_orm_migration::prelude::*;
+
+use crate::ddl;
+
+/// Webhooks, their deliveries and attempts.
+#[derive(DeriveMigrationName)]
+pub struct Migration;
+
+#[async_trait::async_trait]
+impl MigrationTrait for Migration {
+    async fn up(&self, manager: &SchemaManager) -> Result<(), DbErr> {
+        ddl::run(manager, include_str!("m20261124_000010_create_webhooks.sql")).await
+    }
+}

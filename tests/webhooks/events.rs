@@ -1,0 +1,180 @@
+//! Which events are written, what they tell, and that nothing is written where nobody listens.
+
+use std::sync::Arc;
+
+use ampout::{
+    clock::Timestamp,
+    models::{opens, suppressions},
+    tenancy::{Conn, SystemScope},
+};
+use serde_json::{Value as Json, json};
+use testkit::{receiver::Receiver, sink::Sink};
+
+use super::{hook, until, verified};
+use crate::support::{World, campaign::*, world};
+
+async fn written(w: &World) -> i64 {
+    w.number("SELECT count(*) FROM webhook_deliveries", []).await
+}
+
+/// The payloads that were written for a webhook, oldest first.
+async fn payloads(w: &World, client: &crate::support::Client, id: &str) -> Vec<Json> {
+    let rows = until(client, id, |rows| !rows.is_empty()).await;
+    let mut found = Vec::new();
+    for row in rows.iter().rev() {
+        let path = format!("/webhooks/{id}/deliveries/{}", row["id"].as_str().unwrap());
+        found.push(client.seen(&path).await["payload"].clone());
+    }
+    assert!(written(w).await >= i64::try_from(found.len()).unwrap());
+    found
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn every_accepted_step_is_told_to_the_account_and_to_nobody_else() {
+    world(|w| async move {
+        let (sink, receiver) = (Sink::start().await.unwrap(), Receiver::start().await.unwrap());
+        let (_, secret) = hook(&w.alice, &receiver, "/alice", &["*"]).await;
+        hook(&w.bob, &receiver, "/bob", &["*"]).await;
+        hook(&w.alice, &receiver, "/replies", &["enrollment.replied"]).await;
+        let engine = Engine::start(&w.ctx);
+        let lanes = [credential(&sink, "one@sender.test")];
+        let id = dispatched(&w.alice, &campaign(&lanes, 2), &addresses("ok", 3)).await;
+        until_status(&w.alice, &id, "completed").await;
+        let came = receiver.wait_for("/alice", 6, DEADLINE).await.unwrap();
+        let bodies: Vec<Json> = came.iter().map(|request| verified(&secret, request)).collect();
+        for body in &bodies {
+            assert_eq!(body["type"], "enrollment.sent");
+            assert_eq!(body["account_id"], w.alice.account_id.as_str());
+            let data = body["data"].as_object().unwrap();
+            let fields: Vec<&str> = data.keys().map(String::as_str).collect();
+            let mut expected = [
+                "enrollment_id",
+                "contact_id",
+                "contact_email",
+                "campaign_id",
+                "position",
+                "status",
+                "sent_at",
+                "opened_at",
+                "replied_at",
+                "unsubscribed_at",
+                "bounce_reason",
+            ];
+            expected.sort_unstable();
+            assert_eq!(fields, expected);
+            assert_eq!((&data["campaign_id"], &data["status"]), (&json!(id), &json!("sent")));
+            assert!(data["sent_at"].as_str().unwrap().ends_with('Z'));
+        }
+        for position in [1, 2] {
+            let of_step: Vec<_> = bodies.iter().filter(|body| body["data"]["position"] == position).collect();
+            assert_eq!(of_step.len(), 3, "step {position}");
+        }
+        engine.stop().await;
+        assert_eq!(written(&w).await, 6);
+        assert!(receiver.requests("/bob").is_empty() && receiver.requests("/replies").is_empty());
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_refused_address_is_told_with_the_servers_words() {
+    world(|w| async move {
+        let (sink, receiver) = (Sink::start().await.unwrap(), Receiver::start().await.unwrap());
+        let (hook_id, _) = hook(&w.alice, &receiver, "/hook", &["enrollment.bounced"]).await;
+        let engine = Engine::start(&w.ctx);
+        let lanes = [credential(&sink, "one@sender.test")];
+        let people = ["ok@example.test", "reject-550@example.test"].map(str::to_owned);
+        dispatched(&w.alice, &campaign(&lanes, 1), &people).await;
+        let told = payloads(&w, &w.alice, &hook_id).await;
+        engine.stop().await;
+        assert_eq!(told.len(), 1);
+        let data = &told[0]["data"];
+        assert_eq!((&data["status"], &data["position"]), (&json!("bounced"), &json!(1)));
+        assert_eq!(data["contact_email"], "reject-550@example.test");
+        assert!(data["bounce_reason"].as_str().unwrap().starts_with("550"));
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn an_unsubscribe_is_told_once_for_each_active_enrollment() {
+    world(|w| async move {
+        let (sink, receiver) = (Sink::start().await.unwrap(), Receiver::start().await.unwrap());
+        let (hook_id, _) = hook(&w.alice, &receiver, "/hook", &["enrollment.unsubscribed"]).await;
+        hook(&w.bob, &receiver, "/bob", &["*"]).await;
+        let lanes = [credential(&sink, "one@sender.test")];
+        let people = ["ada@example.test".to_owned(), "bea@example.test".to_owned()];
+        let import = import(&w.alice, &people).await;
+        for _ in 0..2 {
+            let id =
+                w.alice.made("/campaigns", &campaign(&lanes, 1)).await["id"].as_str().unwrap().to_owned();
+            let body = json!({ "contact_import_id": import });
+            w.alice.made(&format!("/campaigns/{id}/enroll"), &body).await;
+        }
+        enrolled(&w.bob, &campaign(&lanes, 1), &people).await;
+        for _ in 0..2 {
+            let tx = Arc::new(w.db().begin().await.unwrap());
+            let account = w.alice.account_id.parse().unwrap();
+            let scope = SystemScope::new(Conn::Tx(Arc::clone(&tx))).account(account);
+            let key = w.state().suppression_key;
+            suppressions::unsubscribe(&scope, &key, "ada@example.test", Timestamp::now()).await.unwrap();
+            drop(scope);
+            tx.commit_shared().await.unwrap();
+        }
+        let told = payloads(&w, &w.alice, &hook_id).await;
+        assert_eq!((told.len(), written(&w).await), (2, 2));
+        for body in told {
+            let data = &body["data"];
+            assert_eq!((&data["status"], &data["position"]), (&json!("unsubscribed"), &Json::Null));
+            assert_eq!(data["contact_email"], "ada@example.test");
+            assert!(data["unsubscribed_at"].is_string());
+        }
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn the_first_open_is_told_and_a_pause_by_its_owner() {
+    world(|w| async move {
+        let (sink, receiver) = (Sink::start().await.unwrap(), Receiver::start().await.unwrap());
+        let (hook_id, _) = hook(&w.alice, &receiver, "/hook", &["*"]).await;
+        let lanes = [credential(&sink, "one@sender.test")];
+        let people = ["ada@example.test".to_owned()];
+        let id = dispatched(&w.alice, &campaign(&lanes, 1), &people).await;
+        let rows = w.alice.seen(&format!("/campaigns/{id}/enrollments")).await;
+        let enrollment = rows[0]["id"].as_str().unwrap().parse().unwrap();
+        let account = w.alice.account_id.parse().unwrap();
+        for _ in 0..2 {
+            opens::note_first(&w.db(), account, enrollment, Timestamp::now()).await;
+        }
+        w.alice.made(&format!("/campaigns/{id}/pause"), &json!({})).await;
+        let told = payloads(&w, &w.alice, &hook_id).await;
+        let types: Vec<_> = told.iter().map(|body| body["type"].as_str().unwrap()).collect();
+        assert_eq!(types, ["enrollment.opened", "campaign.paused"]);
+        assert_eq!(told[0]["data"]["status"], "opened");
+        let paused = &told[1]["data"];
+        assert_eq!((&paused["campaign_id"], &paused["name"]), (&json!(id), &json!("Spring")));
+        assert_eq!(paused["reason"], "user");
+        assert!(paused["paused_at"].as_str().unwrap().ends_with('Z'));
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_campaign_to_which_nobody_listens_writes_nothing() {
+    world(|w| async move {
+        let (sink, receiver) = (Sink::start().await.unwrap(), Receiver::start().await.unwrap());
+        let (disabled, _) = hook(&w.alice, &receiver, "/disabled", &["*"]).await;
+        w.sql("UPDATE webhooks SET disabled_at = 1", []).await;
+        let (deleted, _) = hook(&w.alice, &receiver, "/deleted", &["*"]).await;
+        w.alice.delete(&format!("/webhooks/{deleted}")).await.assert_status_ok();
+        let (other, _) = hook(&w.alice, &receiver, "/other", &["credential.disabled"]).await;
+        let engine = Engine::start(&w.ctx);
+        let lanes = [credential(&sink, "one@sender.test")];
+        let id = dispatched(&w.alice, &campaign(&lanes, 1), &addresses("ok", 5)).await;
+        until_status(&w.alice, &id, "completed").await;
+        engine.stop().await;
+        assert_eq!(written(&w).await, 0, "for {disabled}, {deleted} or {other}");
+    })
+    .await;
+}
