@@ -26,6 +26,7 @@ impl Api {
     }
 
     /// Calls with this key from now on.
+    #[must_use]
     pub fn with_key(self, key: String) -> Self {
         Self { key: Some(key), ..self }
     }

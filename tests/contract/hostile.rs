@@ -65,7 +65,7 @@ fn places(value: &Value, at: &str) -> Vec<String> {
         Value::Array(items) => {
             items.iter().enumerate().flat_map(|(n, value)| places(value, &format!("{at}/{n}"))).collect()
         }
-        _ => vec![],
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => vec![],
     };
     std::iter::once(at.to_owned()).chain(below).collect()
 }

@@ -62,7 +62,8 @@ fn schema() -> String {
         digest.update(path.file_name().unwrap().as_encoded_bytes());
         digest.update(fs::read(path).unwrap());
     }
-    digest.finalize().iter().take(8).map(|byte| format!("{byte:02x}")).collect()
+    let digest = digest.finalize();
+    u64::from_be_bytes(digest[..8].try_into().unwrap()).to_string()
 }
 
 /// Where the template of a SQLite run is: with the build, so that `cargo clean` takes it along.
