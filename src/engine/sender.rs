@@ -18,7 +18,7 @@ use crate::{
         smtp::Timeouts,
     },
     state::AppState,
-    tenancy::{Conn, SystemScope},
+    tenancy::SystemScope,
 };
 
 type Ended = Result<(Rest, bool), LaneError>;
@@ -100,7 +100,7 @@ impl Sender {
     async fn void(&self, holder: Holder) -> Result<(), BoxError> {
         void_all(&self.shared.state, holder).await?;
         if let Holder::Process(process) = holder {
-            in_tx(&self.shared.state, async |system| {
+            SystemScope::in_transaction(&self.shared.state.db, async |system| {
                 lanes::free(system, Some(process), Timestamp::now()).await
             })
             .await?;
@@ -119,30 +119,17 @@ impl Sender {
     }
 }
 
-async fn in_tx<T>(
-    state: &AppState,
-    work: impl AsyncFnOnce(&SystemScope) -> Result<T, sea_orm::DbErr>,
-) -> Result<T, BoxError> {
-    let tx = std::sync::Arc::new(state.db.begin().await?);
-    let system = SystemScope::new(Conn::Tx(std::sync::Arc::clone(&tx)));
-    let done = work(&system).await?;
-    drop(system);
-    let tx = std::sync::Arc::into_inner(tx).ok_or("the transaction is still in use")?;
-    tx.commit().await?;
-    Ok(done)
-}
-
 /// Voids in transactions of bounded size until nothing is left. Returns whether there was anything.
 pub(super) async fn void_all(state: &AppState, holder: Holder) -> Result<bool, BoxError> {
     let mut any = false;
     loop {
         let now = Timestamp::now();
-        let campaigns = in_tx(state, async |system| {
+        let campaigns = SystemScope::in_transaction(&state.db, async |system| {
             let campaigns = ledger::void(system, holder, now).await?;
             for (_, campaign) in &campaigns {
                 lanes::wake(system, *campaign, now).await?;
             }
-            Ok(campaigns)
+            Ok::<_, sea_orm::DbErr>(campaigns)
         })
         .await?;
         if campaigns.is_empty() {
@@ -155,7 +142,8 @@ pub(super) async fn void_all(state: &AppState, holder: Holder) -> Result<bool, B
 /// Voids what the dead held, frees their lanes, and moves enrollments off lanes that are closed for good.
 pub(super) async fn recover(state: &AppState) -> Result<bool, BoxError> {
     let mut any = void_all(state, Holder::Dead).await?;
-    any |= in_tx(state, async |system| lanes::free(system, None, Timestamp::now()).await).await? > 0;
-    any |= in_tx(state, async |system| lanes::move_stranded(system, Timestamp::now()).await).await? > 0;
+    let free = async |system: &SystemScope| lanes::free(system, None, Timestamp::now()).await;
+    any |= SystemScope::in_transaction(&state.db, free).await? > 0;
+    any |= lanes::move_stranded(&state.db, Timestamp::now()).await? > 0;
     Ok(any)
 }

@@ -3,18 +3,25 @@
 
 use std::time::Duration;
 
-use sea_orm::DbErr;
+use sea_orm::{DbErr, QueryResult};
 use serde_json::Value as Json;
 use uuid::Uuid;
 
-use super::{backoff::retry_wait, sql};
-use crate::{clock::new_id, db::Db};
+use super::{
+    backoff::retry_wait,
+    handlers::{GivenUp, Handlers},
+    sql,
+};
+use crate::{clock::new_id, db::Db, errors::ApiResult, tenancy::SystemScope};
 
 /// How long a claim holds without being renewed.
 pub const LEASE: Duration = Duration::from_secs(30);
 
 /// How much of an error's text is kept, in characters.
 const ERROR_LENGTH: usize = 500;
+
+/// The reason of a job that was not heard of again.
+const LEASE_RAN_OUT: &str = "the lease ran out";
 
 /// Expired leases that one call settles.
 const EXPIRED_BATCH: i64 = 100;
@@ -28,6 +35,20 @@ pub(super) struct Claim {
     pub(super) args: Json,
     pub(super) attempts: i32,
     pub(super) max_attempts: i32,
+}
+
+impl Claim {
+    fn of(row: &QueryResult, token: Uuid) -> Result<Self, DbErr> {
+        Ok(Self {
+            id: row.try_get("", "id")?,
+            token,
+            name: row.try_get("", "name")?,
+            // Unreadable arguments reach the worker as null: it refuses them, and the job fails with its reason.
+            args: serde_json::from_str(&row.try_get::<String>("", "args")?).unwrap_or(Json::Null),
+            attempts: row.try_get("", "attempts")?,
+            max_attempts: row.try_get("", "max_attempts")?,
+        })
+    }
 }
 
 /// Whether a guarded change found the lease it was guarded by.
@@ -57,16 +78,7 @@ pub(super) async fn claim(db: &Db) -> Result<Option<Claim>, DbErr> {
          RETURNING id, name, args, attempts, max_attempts"
     );
     let found = sql::write_returning(db, &text, [token.into(), sql::micros(LEASE).into()]).await?;
-    let Some(row) = found.first() else { return Ok(None) };
-    Ok(Some(Claim {
-        id: row.try_get("", "id")?,
-        token,
-        name: row.try_get("", "name")?,
-        // Unreadable arguments reach the worker as null: it refuses them, and the job fails with its reason.
-        args: serde_json::from_str(&row.try_get::<String>("", "args")?).unwrap_or(Json::Null),
-        attempts: row.try_get("", "attempts")?,
-        max_attempts: row.try_get("", "max_attempts")?,
-    }))
+    found.first().map(|row| Claim::of(row, token)).transpose()
 }
 
 /// Holds the job for another [`LEASE`] from now.
@@ -89,29 +101,86 @@ pub(super) async fn complete(db: &Db, claim: &Claim) -> Result<Fenced, DbErr> {
     sql::write(db, &text, [claim.id.into(), claim.token.into()]).await.map(Fenced::from_rows)
 }
 
-/// The attempt failed: back in the queue after a wait, or `failed` when it was the last.
-pub(super) async fn fail_attempt(db: &Db, claim: &Claim, reason: &str) -> Result<Fenced, DbErr> {
+/// The attempt failed: back in the queue after a wait, or given up when it was the last.
+pub(super) async fn fail_attempt(
+    db: &Db,
+    claim: &Claim,
+    reason: &str,
+    given_up: Option<GivenUp>,
+) -> ApiResult<Fenced> {
+    if claim.attempts >= claim.max_attempts {
+        return give_up(db, claim, reason, "", given_up).await;
+    }
     let now = sql::now(db.pool());
-    let status = if claim.attempts >= claim.max_attempts { "failed" } else { "queued" };
     let text = format!(
-        "UPDATE jobs SET status = '{status}', run_at = {now} + $3, last_error = $4, lease_token = NULL, \
+        "UPDATE jobs SET status = 'queued', run_at = {now} + $3, last_error = $4, lease_token = NULL, \
          locked_until = NULL, updated_at = {now} WHERE id = $1 AND lease_token = $2 AND status = 'processing'"
     );
-    let reason: String = reason.chars().filter(|character| *character != '\0').take(ERROR_LENGTH).collect();
     let wait = sql::micros(retry_wait(claim.attempts));
-    let values = [claim.id.into(), claim.token.into(), wait.into(), reason.into()];
-    sql::write(db, &text, values).await.map(Fenced::from_rows)
+    let values = [claim.id.into(), claim.token.into(), wait.into(), cut(reason).into()];
+    Ok(sql::write(db, &text, values).await.map(Fenced::from_rows)?)
 }
 
-/// Settles jobs whose holder went silent: back in the queue, or `failed` when that was the last attempt.
-/// Served by `ix_jobs_held (locked_until) WHERE status = 'processing'`.
-pub(super) async fn settle_expired(db: &Db) -> Result<u64, DbErr> {
-    let (now, skip) = (sql::now(db.pool()), sql::skip_locked(db.pool()));
+/// What is kept of an error's text.
+fn cut(reason: &str) -> String {
+    reason.chars().filter(|character| *character != '\0').take(ERROR_LENGTH).collect()
+}
+
+/// Fails a job for good, together with what follows from that. `also` is a further condition on its row.
+async fn give_up(
+    db: &Db,
+    claim: &Claim,
+    reason: &str,
+    also: &str,
+    given_up: Option<GivenUp>,
+) -> ApiResult<Fenced> {
+    let now = sql::now(db.pool());
     let text = format!(
-        "UPDATE jobs SET status = CASE WHEN attempts >= max_attempts THEN 'failed' ELSE 'queued' END, \
-         last_error = 'the lease ran out', lease_token = NULL, locked_until = NULL, updated_at = {now} \
-         WHERE id IN (SELECT id FROM jobs WHERE status = 'processing' AND locked_until < {now} \
-         ORDER BY locked_until LIMIT $1 {skip})"
+        "UPDATE jobs SET status = 'failed', last_error = $3, lease_token = NULL, locked_until = NULL, \
+         updated_at = {now} WHERE id = $1 AND lease_token = $2 AND status = 'processing'{also}"
     );
-    sql::write(db, &text, [EXPIRED_BATCH.into()]).await
+    SystemScope::in_transaction(db, async |system| {
+        let values = [claim.id.into(), claim.token.into(), cut(reason).into()];
+        let fenced = sql::execute(&system.db(), &text, values).await.map(Fenced::from_rows)?;
+        if let (Fenced::Held, Some(given_up)) = (fenced, given_up) {
+            given_up(system, claim.args.clone()).await?;
+        }
+        Ok(fenced)
+    })
+    .await
+}
+
+/// Settles jobs whose holder went silent: back in the queue, or given up when that was the last attempt.
+/// Served by `ix_jobs_held (locked_until) WHERE status = 'processing'`.
+pub(super) async fn settle_expired(db: &Db, handlers: &Handlers) -> Result<(), DbErr> {
+    let (now, skip) = (sql::now(db.pool()), sql::skip_locked(db.pool()));
+    let silent = format!("status = 'processing' AND locked_until < {now}");
+    let found = format!(
+        "SELECT id, lease_token, name, args, attempts, max_attempts FROM jobs WHERE {silent} \
+         ORDER BY locked_until LIMIT $1"
+    );
+    // Looked at without a write, so that an idle queue writes nothing.
+    let found = sql::rows(db.pool(), &found, [EXPIRED_BATCH.into()]).await?;
+    if found.is_empty() {
+        return Ok(());
+    }
+    let text = format!(
+        "UPDATE jobs SET status = 'queued', last_error = '{LEASE_RAN_OUT}', lease_token = NULL, \
+         locked_until = NULL, updated_at = {now} WHERE id IN (SELECT id FROM jobs WHERE {silent} \
+         AND attempts < max_attempts ORDER BY locked_until LIMIT $1 {skip})"
+    );
+    sql::write(db, &text, [EXPIRED_BATCH.into()]).await?;
+    let still_silent = format!(" AND locked_until < {now}");
+    for row in &found {
+        let claim = Claim::of(row, row.try_get("", "lease_token")?)?;
+        if claim.attempts < claim.max_attempts {
+            continue;
+        }
+        let given_up = handlers.find_given_up(&claim.name);
+        // One that cannot be given up now must not hold up the others.
+        if let Err(error) = give_up(db, &claim, LEASE_RAN_OUT, &still_silent, given_up).await {
+            tracing::error!(job = %claim.id, name = claim.name, %error, "job not given up");
+        }
+    }
+    Ok(())
 }

@@ -21,6 +21,7 @@ use serde_json::Value as Json;
 use uuid::Uuid;
 
 pub use backoff::retry_wait;
+pub use handlers::GivenUp;
 pub use lease::LEASE;
 pub use provider::DbQueue;
 pub use retention::{KEEP_COMPLETED, KEEP_FAILED, purge_jobs};

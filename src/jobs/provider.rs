@@ -13,7 +13,7 @@ use serde_json::Value as Json;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
-use super::{Job, enqueue_on, handlers::Handlers, listing, run::Claimer};
+use super::{GivenUp, Job, enqueue_on, handlers::Handlers, listing, run::Claimer};
 use crate::{
     db::Db,
     engine::{Doorbell, Doorbells},
@@ -47,6 +47,11 @@ impl DbQueue {
     /// The queue that [`DbQueue::install`] plugged into this application.
     pub fn of(ctx: &AppContext) -> Option<Arc<Self>> {
         ctx.shared_store.get::<Arc<Self>>()
+    }
+
+    /// Has `given_up` done with every job of this class that failed for the last time.
+    pub fn when_given_up(&self, class: impl Into<String>, given_up: GivenUp) {
+        self.handlers.register_given_up(class.into(), given_up);
     }
 
     /// Runs due jobs until `stop`, then waits for those that run. Jobs that are dropped half-way come back when their

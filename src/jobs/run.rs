@@ -48,7 +48,7 @@ impl Claimer {
 
     /// Starts jobs while there are any, never claiming one that no slot is free for.
     async fn start_due(&self, slots: &Arc<Semaphore>, running: &mut JoinSet<()>) -> Result<(), DbErr> {
-        lease::settle_expired(&self.db).await?;
+        lease::settle_expired(&self.db, &self.handlers).await?;
         loop {
             while running.try_join_next().is_some() {}
             let slot = tokio::select! {
@@ -57,9 +57,9 @@ impl Claimer {
             };
             let Ok(slot) = slot else { return Ok(()) };
             let Some(claim) = lease::claim(&self.db).await? else { return Ok(()) };
-            let (db, handler) = (self.db.clone(), self.handlers.find(&claim.name));
+            let (db, handlers) = (self.db.clone(), self.handlers.clone());
             running.spawn(async move {
-                run_claimed(&db, handler, &claim).await;
+                run_claimed(&db, &handlers, &claim).await;
                 drop(slot);
             });
         }
@@ -68,12 +68,12 @@ impl Claimer {
 
 /// Performs one claimed job and records how it went. Trouble of the record itself is logged: the lease runs out then,
 /// and the job comes back.
-async fn run_claimed(db: &Db, handler: Option<Arc<JobHandler>>, claim: &Claim) {
-    let recorded = match perform(db, handler, claim).await {
-        Performed::Done => lease::complete(db, claim).await,
+async fn run_claimed(db: &Db, handlers: &Handlers, claim: &Claim) {
+    let recorded = match perform(db, handlers.find(&claim.name), claim).await {
+        Performed::Done => lease::complete(db, claim).await.map_err(Into::into),
         Performed::Failed(reason) => {
             tracing::warn!(job = %claim.id, name = claim.name, attempt = claim.attempts, reason, "job attempt failed");
-            lease::fail_attempt(db, claim, &reason).await
+            lease::fail_attempt(db, claim, &reason, handlers.find_given_up(&claim.name)).await
         }
         Performed::LeaseLost => Ok(Fenced::Lost),
     };

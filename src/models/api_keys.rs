@@ -51,19 +51,18 @@ pub async fn authenticate(db: &Db, digest: &[u8; 32]) -> Result<Caller, ApiError
 
 /// Guarded, so that of many requests at once one writes.
 async fn note_use(db: &Db, id: Uuid, now: i64) -> Result<(), ApiError> {
-    let tx = std::sync::Arc::new(db.begin().await?);
-    let system = SystemScope::new(Conn::Tx(std::sync::Arc::clone(&tx)));
-    system
-        .execute(
-            "UPDATE api_keys SET last_used_at = $2 WHERE id = $1 AND (last_used_at IS NULL OR last_used_at <= $3)",
-            [id.into(), now.into(), (now - LAST_USED_EVERY).into()],
-        )
-        .await?;
-    drop(system);
-    if let Some(tx) = std::sync::Arc::into_inner(tx) {
-        tx.commit().await?;
-    }
-    Ok(())
+    SystemScope::in_transaction(db, async |system| {
+        system
+            .execute(
+                "UPDATE api_keys SET last_used_at = $2 WHERE id = $1 \
+                 AND (last_used_at IS NULL OR last_used_at <= $3)",
+                [id.into(), now.into(), (now - LAST_USED_EVERY).into()],
+            )
+            .await
+            .map_err(ApiError::from)
+            .map(drop)
+    })
+    .await
 }
 
 /// Makes one more key; its plaintext exists only in the answer.

@@ -3,7 +3,7 @@
 //! What is held here is never sent to again by the account. An import and a change of address look here, and the send
 //! path looks again before every message.
 
-use std::{collections::HashMap, sync::Arc};
+use std::collections::HashMap;
 
 use sea_orm::DbBackend;
 use uuid::Uuid;
@@ -98,20 +98,26 @@ pub async fn unsubscribe_link(
     if among(&reading, &[suppression_hash]).await?.contains_key(&suppression_hash) {
         return Ok(());
     }
-    // The long search comes before the transaction; only what was imported meanwhile is searched inside.
-    let mut search = Search { key, hash: suppression_hash, after: Uuid::nil() };
-    let email = match search.of_enrollment(&reading, enrollment_id).await? {
-        Some(email) => Some(email),
-        None => search.go_on(&reading).await?,
+    let search = Search { key, hash: suppression_hash };
+    let known = search.of_enrollment(&reading, enrollment_id).await?;
+    let add = async |system: &SystemScope| {
+        let scope = system.account(account_id);
+        if suppress(&scope, &suppression_hash, now).await? {
+            stop_address(&scope, known.as_deref(), now).await?;
+        }
+        ApiResult::Ok(())
     };
-    let tx = Arc::new(db.begin().await?);
-    let scope = SystemScope::new(Conn::Tx(Arc::clone(&tx))).account(account_id);
-    if suppress(&scope, &suppression_hash, now).await? {
-        let email = if email.is_some() { email } else { search.go_on(&scope).await? };
-        stop_address(&scope, email.as_deref(), now).await?;
+    SystemScope::in_transaction(db, add).await?;
+    if known.is_some() {
+        return Ok(());
     }
-    drop(scope);
-    Ok(tx.commit_shared().await?)
+    // The address may be another contact's by now. Whoever takes it from here on finds the suppression, and whoever
+    // took it before is found here: the two go one at a time (`hold_addresses`). The send path does not wait for this.
+    let Some(email) = search.everywhere(&reading).await? else { return Ok(()) };
+    SystemScope::in_transaction(db, async |system| {
+        stop_address(&system.account(account_id), Some(&email), now).await
+    })
+    .await
 }
 
 /// Unsubscribes an address in this account for good: the suppression, the contact, everything that was still to go
@@ -131,7 +137,6 @@ pub async fn unsubscribe(scope: &Scope, key: &SuppressionKey, email: &str, now: 
 struct Search<'a> {
     key: &'a SuppressionKey,
     hash: AddressHash,
-    after: Uuid,
 }
 
 impl Search<'_> {
@@ -150,13 +155,14 @@ impl Search<'_> {
         Ok(Some(email).filter(|email| self.matches(scope, email)))
     }
 
-    /// At every contact from where it stopped the last time, in the order of their making.
-    async fn go_on(&mut self, scope: &Scope) -> ApiResult<Option<String>> {
+    /// At every contact, in the order of their making, page by page and outside a transaction.
+    async fn everywhere(&self, scope: &Scope) -> ApiResult<Option<String>> {
+        let mut after = Uuid::nil();
         loop {
             // uq_contacts_account, in the order of ids
             let sql = "SELECT id, email FROM contacts WHERE account_id = $1 AND id > $2 \
                        AND email_key IS NOT NULL ORDER BY id LIMIT $3";
-            let page = scope.query(sql, [self.after.into(), PER_PAGE.into()]).await?;
+            let page = scope.query(sql, [after.into(), PER_PAGE.into()]).await?;
             for row in &page {
                 let email: String = row.try_get("", "email")?;
                 if self.matches(scope, &email) {
@@ -164,7 +170,7 @@ impl Search<'_> {
                 }
             }
             let Some(last) = page.last() else { return Ok(None) };
-            self.after = last.try_get("", "id")?;
+            after = last.try_get("", "id")?;
         }
     }
 }

@@ -127,7 +127,7 @@ pub async fn give_up_stale(system: &SystemScope, most: u32) -> ApiResult<usize> 
     // ix_test_messages_held
     let sql = format!(
         "SELECT id, account_id, state, reserved_period FROM test_messages \
-         WHERE state IN ('claimed', 'sending') AND locked_until < {clock} ORDER BY reserved_period, id LIMIT $1"
+         WHERE state IN ('claimed', 'sending') AND locked_until < {clock} ORDER BY account_id, reserved_period, id LIMIT $1"
     );
     let overdue = system.query(&sql, [i64::from(most).into()]).await?;
     for found in &overdue {

@@ -272,7 +272,7 @@ impl Worker {
                 self.end(ticket, Outcome::Bounced { reason: words }, pause).await
             }
             Some(Trouble::Sender(fault)) => {
-                self.end(ticket, Outcome::GivenBack, Step::End(Rest::Closed(fault.as_str()))).await
+                self.end(ticket, Outcome::GivenBack, Step::End(Rest::Closed(fault.reason()))).await
             }
             Some(Trouble::Connection) | None => {
                 self.connection = None;

@@ -1,14 +1,14 @@
 //! Lanes as rows: which are awake and free, who holds them, and when they are to be looked at again. A lane that has
 //! nothing to do has no `wake_at` and costs nothing.
 
-use std::sync::Arc;
-
-use sea_orm::{DbBackend, DbErr, QueryResult};
+use sea_orm::{DbErr, QueryResult, Value};
 use uuid::Uuid;
 
 use crate::{
     clock::Timestamp,
     db::{Db, RowLock, lock_sql},
+    errors::ApiResult,
+    models::{campaigns, smtp_credentials, states::DisabledReason},
     tenancy::{Conn, SystemScope},
 };
 
@@ -26,7 +26,7 @@ pub struct Lane {
 }
 
 /// How a lane is left.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Rest {
     /// Nothing could go: until the next thing falls due, or until it is woken.
     UntilDue,
@@ -35,21 +35,7 @@ pub enum Rest {
     /// The server could not be reached or sent us away: until then, and one failure more.
     Trouble(Timestamp),
     /// The server does not let this sender send.
-    Closed(&'static str),
-}
-
-/// Runs `work` in a transaction of its own.
-async fn in_tx<T, F>(db: &Db, work: F) -> Result<T, DbErr>
-where
-    F: AsyncFnOnce(&SystemScope) -> Result<T, DbErr>,
-{
-    let tx = Arc::new(db.begin().await?);
-    let system = SystemScope::new(Conn::Tx(Arc::clone(&tx)));
-    let done = work(&system).await?;
-    drop(system);
-    let tx = Arc::into_inner(tx).ok_or_else(|| DbErr::Custom("the transaction is still in use".into()))?;
-    tx.commit().await?;
-    Ok(done)
+    Closed(DisabledReason),
 }
 
 /// Takes up to `most` lanes that are awake and held by nobody. `ix_smtp_credentials_wake`
@@ -68,7 +54,7 @@ pub async fn acquire(db: &Db, process: Uuid, most: usize, now: Timestamp) -> Res
          RETURNING id, campaign_id, account_id, failures"
     );
     let most = i64::try_from(most).unwrap_or(i64::MAX);
-    in_tx(db, async |system| {
+    SystemScope::in_transaction(db, async |system| {
         let rows = system.query(&sql, [process.into(), now.micros().into(), most.into()]).await?;
         rows.iter().map(Lane::of).collect()
     })
@@ -103,43 +89,68 @@ impl Lane {
 ///
 /// # Errors
 /// What the database refuses; the lane is then freed when this process is declared dead, or left again.
-pub async fn release(db: &Db, process: Uuid, lane: &Lane, rest: &Rest, served: bool) -> Result<(), DbErr> {
-    in_tx(db, async |system| {
-        if system.backend() == DbBackend::Postgres {
-            let campaign = "SELECT id FROM campaigns WHERE id = $1 FOR UPDATE";
-            system.query(campaign, [lane.campaign_id.into()]).await?;
-            let row = "SELECT id FROM smtp_credentials WHERE id = $1 FOR UPDATE";
-            system.query(row, [lane.credential_id.into()]).await?;
-        }
+pub async fn release(db: &Db, process: Uuid, lane: &Lane, rest: &Rest, served: bool) -> ApiResult<()> {
+    SystemScope::in_transaction(db, async |system| {
+        hold_campaign(system, lane.campaign_id).await?;
         let now = Timestamp::now();
-        let (wake, next_send) = match rest {
-            Rest::UntilDue => (next_due(system, lane, now).await?, None),
-            Rest::Pause(until) | Rest::Trouble(until) => (Some(until.micros()), Some(until.micros())),
-            Rest::Closed(_) => (None, None),
-        };
-        let failures = match rest {
-            Rest::Trouble(_) if served => 1,
-            Rest::Trouble(_) => lane.failures.saturating_add(1),
-            Rest::UntilDue | Rest::Pause(_) | Rest::Closed(_) if served => 0,
-            Rest::UntilDue | Rest::Pause(_) | Rest::Closed(_) => lane.failures,
-        };
-        let left = system
-            .execute(
-                "UPDATE smtp_credentials SET holder = NULL, wake_at = $3, \
-                 next_send_at = coalesce($4, next_send_at), failures = $5 WHERE id = $1 AND holder = $2",
-                [lane.credential_id.into(), process.into(), wake.into(), next_send.into(), failures.into()],
-            )
-            .await?;
-        if left == 0 {
-            tracing::warn!(lane = %lane.credential_id, "a lane was no longer held when it was left");
-        }
+        let wake = leave(system, process, lane, rest, served, now).await?;
+        let scope = system.account(lane.account_id);
         match rest {
-            Rest::Closed(reason) => close(system, lane, reason, now).await,
-            Rest::UntilDue if wake.is_none() => complete_if_done(system, lane.campaign_id).await,
-            Rest::UntilDue | Rest::Pause(_) | Rest::Trouble(_) => Ok(()),
+            Rest::Closed(reason) => {
+                let closed = smtp_credentials::disable(&scope, lane.credential_id, *reason, now).await?;
+                if let Some(closed) = closed {
+                    let paused = closed.paused.is_some();
+                    tracing::warn!(lane = %lane.credential_id, reason = reason.as_str(), paused, "credential disabled");
+                }
+            }
+            Rest::UntilDue if wake.is_none() => {
+                campaigns::complete_if_done(&scope, lane.campaign_id).await?;
+            }
+            Rest::UntilDue | Rest::Pause(_) | Rest::Trouble(_) => {}
         }
+        Ok(())
     })
     .await
+}
+
+/// Keeps everybody else from the campaign's rows. Deleted ones too: their lanes are left like others.
+async fn hold_campaign(system: &SystemScope, campaign_id: Uuid) -> Result<(), DbErr> {
+    let lock = lock_sql(system.backend(), RowLock::Update);
+    let sql = format!("SELECT id FROM campaigns WHERE id = $1{lock}");
+    system.query(&sql, [campaign_id.into()]).await.map(drop)
+}
+
+/// The lane's row as it is left; answers when it is looked at again.
+async fn leave(
+    system: &SystemScope,
+    process: Uuid,
+    lane: &Lane,
+    rest: &Rest,
+    served: bool,
+    now: Timestamp,
+) -> Result<Option<i64>, DbErr> {
+    let (wake, next_send) = match rest {
+        Rest::UntilDue => (next_due(system, lane, now).await?, None),
+        Rest::Pause(until) | Rest::Trouble(until) => (Some(until.micros()), Some(until.micros())),
+        Rest::Closed(_) => (None, None),
+    };
+    let failures = match rest {
+        Rest::Trouble(_) if served => 1,
+        Rest::Trouble(_) => lane.failures.saturating_add(1),
+        Rest::UntilDue | Rest::Pause(_) | Rest::Closed(_) if served => 0,
+        Rest::UntilDue | Rest::Pause(_) | Rest::Closed(_) => lane.failures,
+    };
+    let left = system
+        .execute(
+            "UPDATE smtp_credentials SET holder = NULL, wake_at = $3, \
+             next_send_at = coalesce($4, next_send_at), failures = $5 WHERE id = $1 AND holder = $2",
+            [lane.credential_id.into(), process.into(), wake.into(), next_send.into(), failures.into()],
+        )
+        .await?;
+    if left == 0 {
+        tracing::warn!(lane = %lane.credential_id, "a lane was no longer held when it was left");
+    }
+    Ok(wake)
 }
 
 /// When the lane's next message may go, as far as its rows tell; `None`: only when something wakes it.
@@ -213,56 +224,18 @@ async fn blocked_until(system: &SystemScope, lane: &Lane, now: Timestamp) -> Res
     Ok(if used_up { now.next_month_start().micros() } else { soon.micros() })
 }
 
-/// Disables the credential; a campaign that has none left is paused.
-async fn close(system: &SystemScope, lane: &Lane, reason: &str, now: Timestamp) -> Result<(), DbErr> {
-    system
-        .execute(
-            "UPDATE smtp_credentials SET disabled_at = $2, disabled_reason = $3, wake_at = NULL \
-             WHERE id = $1 AND disabled_at IS NULL",
-            [lane.credential_id.into(), now.micros().into(), reason.into()],
-        )
-        .await?;
-    system
-        .execute(
-            "UPDATE campaigns SET status = 'paused' WHERE id = $1 AND status = 'active' AND NOT EXISTS \
-             (SELECT 1 FROM smtp_credentials s WHERE s.account_id = campaigns.account_id \
-              AND s.campaign_id = campaigns.id AND s.disabled_at IS NULL AND s.deleted_at IS NULL)",
-            [lane.campaign_id.into()],
-        )
-        .await?;
-    tracing::warn!(lane = %lane.credential_id, campaign = %lane.campaign_id, reason, "credential disabled");
-    Ok(())
-}
-
-/// An active campaign of which nothing that was dispatched can send any more is completed. Three looks at partial
-/// indexes: `ix_batches_startable`, `ix_enrollments_queued`, `ix_enrollments_unfinished`.
-async fn complete_if_done(system: &SystemScope, campaign_id: Uuid) -> Result<(), DbErr> {
-    system
-        .execute(
-            "UPDATE campaigns SET status = 'completed' WHERE id = $1 AND status = 'active' \
-             AND NOT EXISTS (SELECT 1 FROM enrollments e WHERE e.campaign_id = $1 \
-                 AND e.progress IN ('claimed', 'waiting', 'uncertain')) \
-             AND NOT EXISTS (SELECT 1 FROM batches b JOIN enrollments e ON e.batch_id = b.id AND e.progress = 'queued' \
-                 WHERE b.campaign_id = $1 AND b.dispatched_at IS NOT NULL AND NOT b.drained)",
-            [campaign_id.into()],
-        )
-        .await
-        .map(drop)
-}
-
 /// Wakes the open lanes of campaigns.
 ///
 /// # Errors
 /// What the database refuses.
 pub async fn wake(system: &SystemScope, campaign_id: Uuid, at: Timestamp) -> Result<(), DbErr> {
-    system
-        .execute(
-            "UPDATE smtp_credentials SET wake_at = $2 WHERE campaign_id = $1 AND disabled_at IS NULL \
-             AND deleted_at IS NULL AND (wake_at IS NULL OR wake_at > $2)",
-            [campaign_id.into(), at.micros().into()],
-        )
-        .await
-        .map(drop)
+    let lock = lock_sql(system.backend(), RowLock::Update);
+    let sql = format!(
+        "UPDATE smtp_credentials SET wake_at = $2 WHERE id IN (SELECT id FROM smtp_credentials \
+         WHERE campaign_id = $1 AND disabled_at IS NULL AND deleted_at IS NULL \
+         AND (wake_at IS NULL OR wake_at > $2) ORDER BY id{lock})"
+    );
+    system.execute(&sql, [campaign_id.into(), at.micros().into()]).await.map(drop)
 }
 
 /// Frees lanes whose holder is dead, and lanes of `process` itself (whose sender starts anew). `ix_smtp_credentials_holder`
@@ -270,49 +243,65 @@ pub async fn wake(system: &SystemScope, campaign_id: Uuid, at: Timestamp) -> Res
 /// # Errors
 /// What the database refuses.
 pub async fn free(system: &SystemScope, process: Option<Uuid>, now: Timestamp) -> Result<u64, DbErr> {
-    if let Some(process) = process {
-        let sql = "UPDATE smtp_credentials SET holder = NULL, wake_at = $2 WHERE holder = $1";
-        system.execute(sql, [process.into(), now.micros().into()]).await
-    } else {
-        let sql = "UPDATE smtp_credentials SET holder = NULL, wake_at = $1 WHERE holder IS NOT NULL \
-             AND holder IN (SELECT id FROM engine_processes WHERE dead_at IS NOT NULL)";
-        system.execute(sql, [now.micros().into()]).await
-    }
+    let (whose, values): (&str, Vec<Value>) = match process {
+        Some(process) => ("holder = $2", vec![now.micros().into(), process.into()]),
+        None => (
+            "holder IS NOT NULL AND holder IN (SELECT id FROM engine_processes WHERE dead_at IS NOT NULL)",
+            vec![now.micros().into()],
+        ),
+    };
+    let lock = lock_sql(system.backend(), RowLock::Update);
+    let sql = format!(
+        "UPDATE smtp_credentials SET holder = NULL, wake_at = $1 WHERE id IN \
+         (SELECT id FROM smtp_credentials WHERE {whose} ORDER BY id{lock})"
+    );
+    system.execute(&sql, values).await
 }
 
 /// How long started enrollments wait for a disabled lane before they move to another, in microseconds.
 const WAIT_FOR_LANE: i64 = 24 * 3_600 * 1_000_000;
 
 /// Moves started enrollments off lanes that are deleted, or disabled for a day, to an open lane of their campaign: once
-/// each. Returns how many moved.
+/// each, and off a deleted one again. Returns how many moved.
 ///
 /// # Errors
 /// What the database refuses.
-pub async fn move_stranded(system: &SystemScope, now: Timestamp) -> Result<u64, DbErr> {
-    let lanes = system
+pub async fn move_stranded(db: &Db, now: Timestamp) -> Result<u64, DbErr> {
+    let lanes = SystemScope::new(Conn::Pool(db.pool().clone()))
         .query(
-            "SELECT s.id, s.campaign_id, s.deleted_at, (SELECT o.id FROM smtp_credentials o \
-                 WHERE o.account_id = s.account_id AND o.campaign_id = s.campaign_id \
-                 AND o.disabled_at IS NULL AND o.deleted_at IS NULL ORDER BY o.wake_at, o.id LIMIT 1) AS other \
-             FROM smtp_credentials s WHERE (s.deleted_at IS NOT NULL OR s.disabled_at <= $1) \
+            "SELECT s.id, s.campaign_id FROM smtp_credentials s \
+             WHERE (s.deleted_at IS NOT NULL OR s.disabled_at <= $1) \
              AND EXISTS (SELECT 1 FROM enrollments e WHERE e.smtp_credential_id = s.id AND e.progress = 'waiting' \
-                 AND (s.deleted_at IS NOT NULL OR NOT e.lane_moved)) LIMIT 100",
+                 AND (s.deleted_at IS NOT NULL OR NOT e.lane_moved)) \
+             AND EXISTS (SELECT 1 FROM smtp_credentials o WHERE o.campaign_id = s.campaign_id \
+                 AND o.disabled_at IS NULL AND o.deleted_at IS NULL) LIMIT 100",
             [(now.micros() - WAIT_FOR_LANE).into()],
         )
         .await?;
     let mut moved = 0;
-    for lane in &lanes {
-        let Some(other) = lane.try_get::<Option<Uuid>>("", "other")? else { continue };
-        let deleted = lane.try_get::<Option<i64>>("", "deleted_at")?.is_some();
-        moved += system
-            .execute(
-                "UPDATE enrollments SET smtp_credential_id = $2, lane_moved = true WHERE id IN \
-                 (SELECT id FROM enrollments WHERE smtp_credential_id = $1 AND progress = 'waiting' \
-                  AND (lane_moved = false OR $3 = 1) LIMIT 1000)",
-                [lane.try_get::<Uuid>("", "id")?.into(), other.into(), i32::from(deleted).into()],
-            )
-            .await?;
-        wake(system, lane.try_get("", "campaign_id")?, now).await?;
+    for row in &lanes {
+        let (lane, campaign) = (row.try_get("", "id")?, row.try_get("", "campaign_id")?);
+        moved += SystemScope::in_transaction(db, async |system| {
+            hold_campaign(system, campaign).await?;
+            let moved = move_off(system, lane, now).await?;
+            wake(system, campaign, now).await?;
+            Ok::<_, DbErr>(moved)
+        })
+        .await?;
     }
     Ok(moved)
+}
+
+/// Moves what may leave one lane, whose campaign is locked, in one statement of bounded size.
+async fn move_off(system: &SystemScope, lane: Uuid, now: Timestamp) -> Result<u64, DbErr> {
+    let other = "(SELECT o.id FROM smtp_credentials o JOIN smtp_credentials s ON s.campaign_id = o.campaign_id \
+                 WHERE s.id = $1 AND o.disabled_at IS NULL AND o.deleted_at IS NULL ORDER BY o.wake_at, o.id LIMIT 1)";
+    let stranded = "SELECT e.id FROM enrollments e JOIN smtp_credentials s ON s.id = e.smtp_credential_id \
+                    WHERE e.smtp_credential_id = $1 AND e.progress = 'waiting' \
+                    AND (s.deleted_at IS NOT NULL OR (s.disabled_at <= $2 AND NOT e.lane_moved)) LIMIT 1000";
+    let sql = format!(
+        "UPDATE enrollments SET smtp_credential_id = {other}, lane_moved = true WHERE id IN ({stranded}) \
+         AND EXISTS {other}"
+    );
+    system.execute(&sql, [lane.into(), (now.micros() - WAIT_FOR_LANE).into()]).await
 }

@@ -1,9 +1,12 @@
 //! The engine's and the operator's door: it sees every account.
 
+use std::sync::Arc;
+
 use sea_orm::{ConnectionTrait, DatabaseExecutor, DbBackend, DbErr, QueryResult, Statement, Value};
 use uuid::Uuid;
 
 use super::{Conn, Scope};
+use crate::db::Db;
 
 /// All accounts on one connection. Where one may be made is listed and tested.
 #[derive(Clone, Debug)]
@@ -15,6 +18,22 @@ impl SystemScope {
     /// All accounts on this connection.
     pub const fn new(conn: Conn) -> Self {
         Self { conn }
+    }
+
+    /// Runs `work` in a transaction of its own: committed when it answers, undone when it fails.
+    ///
+    /// # Errors
+    /// Those of `work`, and what the database refuses; after a commit that was not confirmed nobody knows.
+    pub async fn in_transaction<T, E: From<DbErr>>(
+        db: &Db,
+        work: impl AsyncFnOnce(&Self) -> Result<T, E>,
+    ) -> Result<T, E> {
+        let tx = Arc::new(db.begin().await?);
+        let system = Self::new(Conn::Tx(Arc::clone(&tx)));
+        let done = work(&system).await?;
+        drop(system);
+        tx.commit_shared().await?;
+        Ok(done)
     }
 
     /// Where statements go.

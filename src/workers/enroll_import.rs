@@ -1,11 +1,11 @@
 //! Enrolls a large import, a slice per transaction. Run twice, or again after a crash, it goes on where the last commit
 //! ended.
 
-use std::sync::Arc;
-
 use async_trait::async_trait;
+use futures_util::{FutureExt, future::BoxFuture};
 use loco_rs::{Result, app::AppContext, prelude::BackgroundWorker};
 use serde::{Deserialize, Serialize};
+use serde_json::Value as Json;
 use uuid::Uuid;
 
 use crate::{
@@ -64,13 +64,24 @@ async fn slice(state: &AppState, args: Args) -> ApiResult<JobStatus> {
         }
         found => found?,
     };
-    let tx = Arc::new(state.db.begin().await?);
-    let scope = SystemScope::new(Conn::Tx(Arc::clone(&tx))).account(args.account_id);
-    let job = enroll_jobs::advance(&scope, job, CHUNK, &dead, Timestamp::now()).await?;
-    drop(scope);
-    let tx = Arc::into_inner(tx).ok_or_else(|| ApiError::internal("a transaction was kept"))?;
-    tx.commit().await?;
+    let job = SystemScope::in_transaction(&state.db, async |system| {
+        let scope = system.account(args.account_id);
+        enroll_jobs::advance(&scope, job, CHUNK, &dead, Timestamp::now()).await
+    })
+    .await?;
     Ok(job.status)
+}
+
+/// The last attempt failed: the client is told that nothing more will come.
+pub(super) fn given_up(system: &SystemScope, args: Json) -> BoxFuture<'_, ApiResult<()>> {
+    async move {
+        match serde_json::from_value::<Args>(args) {
+            Ok(args) => enroll_jobs::fail(&system.account(args.account_id), args.enroll_job_id).await,
+            // Nobody can tell whose it was.
+            Err(_) => Ok(()),
+        }
+    }
+    .boxed()
 }
 
 /// The dead domains of the next slice, asked for outside the transaction.

@@ -10,10 +10,15 @@ use loco_rs::{
 
 pub use enroll_import::EnrollImport;
 
-/// Registers every worker. Called by `Hooks::connect_workers` and by the engine; registering twice is harmless.
+use crate::jobs::DbQueue;
+
+/// Registers every worker, and what follows when a job of it is given up. Called by `Hooks::connect_workers` and by the engine; registering twice is harmless.
 ///
 /// # Errors
 /// What the queue refuses.
 pub async fn register(ctx: &AppContext, queue: &Queue) -> Result<()> {
+    if let Some(jobs) = DbQueue::of(ctx) {
+        jobs.when_given_up(EnrollImport::class_name(), enroll_import::given_up);
+    }
     queue.register(EnrollImport::build(ctx)).await
 }

@@ -1,5 +1,6 @@
 //! The queue on the `jobs` table, through the door that Loco's workers use.
 
+mod given_up;
 mod running;
 mod storing;
 

@@ -15,6 +15,7 @@
 
 use super::outcome::Phase;
 use super::reply::Reply;
+use crate::models::states::DisabledReason;
 
 /// Whose trouble it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -29,7 +30,7 @@ pub enum Trouble {
     Message(Lasting),
 }
 
-/// Why a credential cannot send, in the words of `disabled_reason`.
+/// Why a credential cannot send, as the server says it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum SenderFault {
     /// User name and password are not taken.
@@ -39,11 +40,11 @@ pub enum SenderFault {
 }
 
 impl SenderFault {
-    /// The word of `disabled_reason`.
-    pub const fn as_str(self) -> &'static str {
+    /// What the credential is disabled for.
+    pub const fn reason(self) -> DisabledReason {
         match self {
-            Self::Auth => "auth",
-            Self::Policy => "policy",
+            Self::Auth => DisabledReason::Auth,
+            Self::Policy => DisabledReason::Policy,
         }
     }
 }

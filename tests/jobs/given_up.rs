@@ -1,0 +1,116 @@
+//! What follows when a job is given up, and that it commits with the job or not at all.
+
+use ampout::{errors::ApiResult, jobs::enqueue_on, tenancy::SystemScope};
+use futures_util::{FutureExt, future::BoxFuture};
+use serde_json::{Value as Json, json};
+use testkit::wait::eventually;
+use uuid::Uuid;
+
+use super::{Act, WORKER, last_error, probe, queue, run_until, status};
+use crate::support::{World, campaign::DEADLINE, world};
+
+/// Notes the arguments where a test can read them.
+fn note(system: &SystemScope, args: Json) -> BoxFuture<'_, ApiResult<()>> {
+    async move {
+        let text = "UPDATE accounts SET email = $1 WHERE email = 'alice@example.com'";
+        system.execute(text, [args.to_string().into()]).await?;
+        Ok(())
+    }
+    .boxed()
+}
+
+fn refuse(system: &SystemScope, args: Json) -> BoxFuture<'_, ApiResult<()>> {
+    async move {
+        note(system, args).await?;
+        system.execute("UPDATE no_such_table SET one = 1", []).await?;
+        Ok(())
+    }
+    .boxed()
+}
+
+async fn stored(world: &World, max_attempts: i32) -> Uuid {
+    let job = ampout::jobs::Job { max_attempts, ..ampout::jobs::Job::new(WORKER, json!(7)) };
+    enqueue_on(&world.ctx.db, job).await.unwrap().unwrap()
+}
+
+async fn noted(world: &World) -> bool {
+    world.number("SELECT count(*) FROM accounts WHERE email = '7'", []).await == 1
+}
+
+/// As if whoever ran it at its last attempt had been killed long ago.
+async fn abandon(world: &World, id: Uuid) {
+    let text = "UPDATE jobs SET status = 'processing', attempts = max_attempts, locked_until = 1, lease_token = $1 \
+                WHERE id = $2";
+    world.sql(text, [Uuid::now_v7().into(), id.into()]).await;
+}
+
+#[tokio::test]
+async fn what_follows_is_done_with_the_last_failure_and_not_before() {
+    world(async |world| {
+        let queue = queue(&world);
+        queue.when_given_up(WORKER, note);
+        let mut called = probe(&queue, Act::Fail).await;
+        let id = stored(&world, 2).await;
+        run_until(&world, &queue, called.recv()).await;
+        assert_eq!((status(&world, id).await.as_str(), noted(&world).await), ("queued", false));
+        world.sql("UPDATE jobs SET run_at = 0", []).await;
+        run_until(&world, &queue, called.recv()).await;
+        assert_eq!((status(&world, id).await.as_str(), noted(&world).await), ("failed", true));
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_job_whose_last_holder_went_silent_is_given_up_too() {
+    world(async |world| {
+        let queue = queue(&world);
+        queue.when_given_up(WORKER, note);
+        let id = stored(&world, 3).await;
+        abandon(&world, id).await;
+        let failed = eventually(DEADLINE, || async { (status(&world, id).await == "failed").then_some(()) });
+        run_until(&world, &queue, failed).await.unwrap();
+        assert!(noted(&world).await);
+        assert_eq!(last_error(&world, id).await.as_deref(), Some("the lease ran out"));
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn what_cannot_follow_leaves_the_job_to_be_given_up_later() {
+    world(async |world| {
+        let queue = queue(&world);
+        queue.when_given_up(WORKER, refuse);
+        let mut called = probe(&queue, Act::Fail).await;
+        let id = stored(&world, 1).await;
+        run_until(&world, &queue, called.recv()).await;
+        assert_eq!((status(&world, id).await.as_str(), noted(&world).await), ("processing", false));
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn an_enroll_job_that_is_given_up_says_so_to_its_owner() {
+    world(async |world| {
+        let campaign = world.alice.campaign(&json!({})).await;
+        let import = world.import(&world.alice, 3, "x.example").await;
+        let (account, id) = (world.alice.account_id.parse::<Uuid>().unwrap(), Uuid::now_v7());
+        let text = "INSERT INTO enroll_jobs (id, account_id, campaign_id, contact_import_id, batch_size, status, \
+                    processed, enrolled, skipped_count, batch_number, batches, created_at) \
+                    VALUES ($1, $2, $3, $4, 100, 'processing', 0, 0, 0, 0, 0, 0)";
+        world.sql(text, [id.into(), account.into(), campaign.into(), import.into()]).await;
+        let args = json!({ "account_id": account, "enroll_job_id": id });
+        let job = ampout::jobs::Job { max_attempts: 1, ..ampout::jobs::Job::new("EnrollImport", args) };
+        enqueue_on(&world.ctx.db, job).await.unwrap();
+        // Every attempt to enroll fails from now on.
+        world.sql("ALTER TABLE batches RENAME TO batches_away", []).await;
+        let queue = ampout::jobs::DbQueue::of(&world.ctx).unwrap();
+        ampout::workers::register(&world.ctx, world.ctx.queue_provider.as_ref().unwrap()).await.unwrap();
+        let failed = "SELECT count(*) FROM enroll_jobs WHERE status = 'failed'";
+        let given_up =
+            eventually(DEADLINE, || async { (world.number(failed, []).await == 1).then_some(()) });
+        run_until(&world, &queue, given_up).await.unwrap();
+        let seen = world.alice.seen(&format!("/campaigns/{campaign}/enroll_jobs/{id}")).await;
+        assert_eq!(seen["status"], "failed");
+    })
+    .await;
+}
