@@ -3,7 +3,7 @@
 use crate::support::source::{Source, sources};
 
 /// The files that may make a scope that sees every account, each for one purpose.
-const SYSTEM_SCOPES: [&str; 13] = [
+const SYSTEM_SCOPES: [&str; 14] = [
     "src/engine/sender.rs",
     "src/engine/sweeper.rs",
     "src/http/write.rs",
