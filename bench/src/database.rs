@@ -6,6 +6,9 @@ use sea_orm::{ConnectionTrait, Database as SeaOrm};
 
 use crate::Error;
 
+/// An event of the usual size.
+const PAYLOAD: &str = r#"{"id":"019ab5c1-0000-7000-8000-000000000001","type":"enrollment.sent","created_at":"2026-11-24T11:06:40Z","account_id":"019ab5c1-0000-7000-8000-000000000002","data":{"enrollment_id":"019ab5c1-0000-7000-8000-000000000003","contact_id":"019ab5c1-0000-7000-8000-000000000004","contact_email":"person-123456@example.com","campaign_id":"019ab5c1-0000-7000-8000-000000000005","position":1,"status":"sent","sent_at":"2026-11-24T11:06:40Z","opened_at":null,"replied_at":null,"unsubscribed_at":null,"bounce_reason":null}}"#;
+
 /// A database that only this run uses.
 pub struct Database {
     /// Where the application finds it.
@@ -42,6 +45,47 @@ impl Database {
     /// What the database refuses.
     pub async fn lift_limits(&self) -> Result<(), Error> {
         run(&self.url, "UPDATE plans SET monthly_limit = 1000000000").await
+    }
+
+    /// Runs a statement behind the application.
+    ///
+    /// # Errors
+    /// What the database refuses.
+    pub async fn run(&self, sql: &str) -> Result<(), Error> {
+        run(&self.url, sql).await
+    }
+
+    /// Writes events for a webhook, as the application does when something happens.
+    ///
+    /// # Errors
+    /// What the database refuses.
+    pub async fn write_events(&self, account: &str, webhook: &str, count: u64) -> Result<(), Error> {
+        let since = std::time::UNIX_EPOCH.elapsed()?;
+        let id = |hex: &str| {
+            let hex = hex.replace('-', "");
+            if self.made.is_some() { format!("'{hex}'::uuid") } else { format!("x'{hex}'") }
+        };
+        let (account, webhook) = (id(account), id(webhook));
+        let mut left = count;
+        while left > 0 {
+            let some = left.min(1_000);
+            let rows: Vec<String> = (0..some)
+                .map(|_| {
+                    // Ids begin with the time, or they would be as old as the hills and swept away.
+                    let random = rand::random::<u128>() >> 48;
+                    let row = id(&format!("{:032x}", since.as_millis() << 80 | random));
+                    format!(
+                        "({row}, {account}, {webhook}, 'enrollment.sent', '{PAYLOAD}', 'pending', 0, {})",
+                        since.as_micros()
+                    )
+                })
+                .collect();
+            let columns = "id, account_id, webhook_id, event_type, payload, state, due_at, created_at";
+            self.run(&format!("INSERT INTO webhook_deliveries ({columns}) VALUES {}", rows.join(", ")))
+                .await?;
+            left -= some;
+        }
+        Ok(())
     }
 
     /// Removes it from the server; a file goes with its directory.

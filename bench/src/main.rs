@@ -2,10 +2,12 @@
 //! only counts; and what that costs the application, which runs as a child. It also counts what was lost or doubled.
 //!
 //!     cargo build --release && cargo run --release -p bench -- --messages 20000 --lanes 10
+//!     cargo run --release -p bench -- webhooks --deliveries 20000 --endpoints 1
 
 mod campaign;
 mod database;
 mod process;
+mod webhooks;
 
 use std::{
     io::{self, Write},
@@ -15,7 +17,7 @@ use std::{
 };
 
 use base64::{Engine, prelude::BASE64_STANDARD};
-use clap::Parser;
+use clap::{Parser, Subcommand};
 use testkit::{
     api::{Api, Error},
     child::{Child, free_port},
@@ -43,6 +45,16 @@ struct Arguments {
     /// The longest that sending may take, in seconds.
     #[arg(long, default_value_t = 600)]
     within_seconds: u64,
+    /// Something else than a campaign.
+    #[command(subcommand)]
+    what: Option<What>,
+}
+
+/// What is measured instead of a campaign.
+#[derive(Clone, Copy, Debug, Subcommand)]
+enum What {
+    /// Deliveries of webhooks to a local receiver.
+    Webhooks(webhooks::Arguments),
 }
 
 #[tokio::main]
@@ -80,10 +92,13 @@ async fn measure(
     child.wait_for_port(SocketAddr::from(([127, 0, 0, 1], port)), Duration::from_secs(60)).await?;
     database.lift_limits().await?;
     let api = Api::new(&format!("http://127.0.0.1:{port}"))?;
+    let within = Duration::from_secs(arguments.within_seconds);
+    if let Some(What::Webhooks(webhooks)) = arguments.what {
+        return webhooks::measure(webhooks, api, child.id(), database, within).await;
+    }
     let prepared = campaign::prepare(api, arguments.messages, arguments.lanes, sink.port()).await?;
     let (before, started) = (Usage::of(child.id())?, Instant::now());
     prepared.dispatch().await?;
-    let within = Duration::from_secs(arguments.within_seconds);
     // What is missing then is counted as lost.
     let came = sink.wait_for(arguments.messages, within).await;
     let after = Usage::of(child.id())?;

@@ -228,3 +228,7 @@ impl Write for HttpStream {
         Pin::new(&mut self.0).poll_write_vectored(cx, bufs)
     }
 }
+
+#[cfg(test)]
+#[path = "http_tests.rs"]
+mod tests;

@@ -91,3 +91,37 @@ async fn check_url(failures: &mut Failures, dialer: &Dialer, given: Option<&str>
     }
     Some(url)
 }
+
+#[cfg(test)]
+mod tests {
+    #![expect(clippy::unwrap_used, reason = "tests")]
+
+    use super::*;
+    use crate::net::{DialPolicy, resolve::SystemDns};
+
+    async fn refusal(allow_private: bool, url: &str) -> Option<String> {
+        let policy = DialPolicy { allow_private, allow_plain_mail: false };
+        let dialer = Dialer::with(policy, std::sync::Arc::new(SystemDns::new().unwrap()), &[]).unwrap();
+        let mut failures = Failures::new();
+        let checked = check_url(&mut failures, &dialer, Some(url)).await;
+        failures.finish(checked).err().map(|error| error.message.into_owned())
+    }
+
+    #[tokio::test]
+    async fn an_internal_endpoint_is_refused_in_any_spelling_unless_the_operator_allows_it() {
+        let message = Some("Url must not be at an internal address".to_owned());
+        for url in [
+            "http://127.0.0.1:5150/",
+            "http://0x7f.1/",
+            "http://2130706433/",
+            "https://[::1]/",
+            "https://[::ffff:10.0.0.1]/hook",
+            "http://169.254.169.254/latest/meta-data/",
+            "http://localhost/",
+            "http://db.localhost./",
+        ] {
+            assert_eq!(refusal(false, url).await, message, "{url}");
+            assert_eq!(refusal(true, url).await, None, "{url}");
+        }
+    }
+}

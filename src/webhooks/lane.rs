@@ -4,7 +4,7 @@
 //! what was found is thrown away after a second, so that another address or secret, or a disabled webhook, counts at once.
 
 use std::{
-    collections::{HashSet, VecDeque},
+    collections::{BTreeSet, VecDeque},
     sync::Arc,
     time::Duration,
 };
@@ -97,7 +97,7 @@ struct Work {
     found_at: Instant,
     ended: Vec<Ended>,
     /// At work, or not recorded yet.
-    held: HashSet<Uuid>,
+    held: BTreeSet<Uuid>,
     posting: usize,
     looking: bool,
     recording: bool,
@@ -125,7 +125,7 @@ pub async fn run(ctx: LaneContext, lane: Lane) -> Result<(), LaneError> {
         found: VecDeque::new(),
         found_at: now,
         ended: Vec::new(),
-        held: HashSet::new(),
+        held: BTreeSet::new(),
         posting: 0,
         looking: false,
         recording: false,
@@ -265,7 +265,7 @@ impl Work {
 async fn look(
     ctx: &LaneContext,
     lane: &Lane,
-    held: &HashSet<Uuid>,
+    held: &BTreeSet<Uuid>,
     most: usize,
 ) -> Result<Option<(Endpoint, Vec<Due>)>, DbErr> {
     let _turn = ctx.looks.acquire().await.map_err(|_| DbErr::Custom("the looks are closed".into()))?;

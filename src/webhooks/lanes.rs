@@ -3,7 +3,7 @@
 //! A process that is alive (by the database's clock, see `engine::process`) holds what it took; what a dead one held is
 //! free. There is no queue of lanes: who has work is read off the index of what is due, so nothing can be lost.
 
-use std::collections::HashSet;
+use std::collections::BTreeSet;
 
 use sea_orm::{DbBackend, DbErr, QueryResult};
 use uuid::Uuid;
@@ -128,7 +128,7 @@ pub async fn due(
     db: &Db,
     process: Uuid,
     lane: &Lane,
-    at_work: &HashSet<Uuid>,
+    at_work: &BTreeSet<Uuid>,
     most: usize,
     now: Timestamp,
 ) -> Result<Option<(Endpoint, Vec<Due>)>, DbErr> {

@@ -28,8 +28,10 @@ use crate::{
 
 /// The most entries of one commit.
 const MOST_PER_COMMIT: usize = 128;
-/// The most attempts of one entry: SQLite takes 32,766 parameters, and a row has eight.
-pub const MOST_PER_ENTRY: usize = 20;
+/// The most attempts of one entry.
+pub const MOST_PER_ENTRY: usize = 50;
+/// The most rows of one statement: SQLite takes 32,766 parameters, and a row has eight.
+const MOST_ROWS: usize = 1_000;
 /// How long a failed commit is waited out, and how often it is tried.
 const RETRY_AFTER: Duration = Duration::from_millis(200);
 const TRIES: u32 = 100;
@@ -116,10 +118,11 @@ pub struct Writer {
 impl Writer {
     /// Works until nobody can ask any more.
     pub async fn run(mut self) {
-        let mut entries = Vec::with_capacity(MOST_PER_COMMIT);
-        while self.inbox.recv_many(&mut entries, MOST_PER_COMMIT).await > 0 {
+        let mut gathered = Vec::with_capacity(MOST_PER_COMMIT);
+        while self.inbox.recv_many(&mut gathered, MOST_PER_COMMIT).await > 0 {
+            let entries = std::mem::take(&mut gathered);
             let written = self.write_until_done(&entries).await;
-            for entry in entries.drain(..) {
+            for entry in entries {
                 let told = match &written {
                     Ok(health) => Ok(health.get(&entry.webhook_id).copied().unwrap_or(LOST)),
                     Err(error) => Err(RecordError(error.to_string())),
@@ -217,7 +220,7 @@ async fn update_deliveries(
     now: Timestamp,
 ) -> Result<HashSet<Uuid>, DbErr> {
     let mut recorded = HashSet::new();
-    for some in ended.chunks(MOST_PER_COMMIT * 4) {
+    for some in ended.chunks(MOST_ROWS) {
         let rows = some.iter().map(|it| delivery_row(it, now));
         let sql = Sql::with_rows(
             "v_id, v_tries, v_attempts, v_state, v_due, v_status, v_error, v_delivered",
@@ -257,7 +260,7 @@ fn delivery_row(it: &Ended, now: Timestamp) -> [Value; 8] {
 }
 
 async fn insert_attempts(system: &SystemScope, ended: &[&Ended]) -> Result<(), DbErr> {
-    for some in ended.chunks(MOST_PER_COMMIT * 4) {
+    for some in ended.chunks(MOST_ROWS) {
         let mut sql = Sql::new(
             "INSERT INTO webhook_attempts (account_id, webhook_delivery_id, attempt, status_code, error, \
              duration_ms, created_at) VALUES ",

@@ -66,8 +66,8 @@ async fn every_accepted_step_is_told_to_the_account_and_to_nobody_else() {
             assert!(data["sent_at"].as_str().unwrap().ends_with('Z'));
         }
         for position in [1, 2] {
-            let of_step: Vec<_> = bodies.iter().filter(|body| body["data"]["position"] == position).collect();
-            assert_eq!(of_step.len(), 3, "step {position}");
+            let of_step = bodies.iter().filter(|body| body["data"]["position"] == position);
+            assert_eq!(of_step.count(), 3, "step {position}");
         }
         engine.stop().await;
         assert_eq!(written(&w).await, 6);

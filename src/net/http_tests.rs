@@ -1,0 +1,183 @@
+//! Nothing that IANA sets aside is ever dialled, however it is spelled and whenever a name changes its mind.
+#![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test fails by panicking")]
+
+use std::{
+    net::{IpAddr, Ipv4Addr, Ipv6Addr},
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+};
+
+use async_trait::async_trait;
+use ipnet::IpNet;
+use proptest::prelude::*;
+use rstest::rstest;
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::TcpListener,
+};
+
+use super::*;
+use crate::{
+    models::WebhookUrl,
+    net::{
+        DialPolicy,
+        resolve::{Dns, DnsError},
+    },
+};
+
+const BLOCKS: &str = include_str!("../../tests/data/special_purpose_blocks.txt");
+
+fn blocks() -> Vec<IpNet> {
+    let lines = BLOCKS.lines().filter(|line| !line.starts_with('#') && !line.is_empty());
+    lines.map(|line| line.split_whitespace().next().unwrap().parse().unwrap()).collect()
+}
+
+/// An address of one of the blocks.
+fn set_aside() -> impl Strategy<Value = IpAddr> {
+    (prop::sample::select(blocks()), any::<u128>()).prop_map(|(block, bits)| match block {
+        IpNet::V4(block) => {
+            let bits = u32::try_from(bits & u128::from(u32::MAX)).unwrap();
+            IpAddr::V4((u32::from(block.network()) | (bits & u32::from(block.hostmask()))).into())
+        }
+        IpNet::V6(block) => {
+            IpAddr::V6((u128::from(block.network()) | (bits & u128::from(block.hostmask()))).into())
+        }
+    })
+}
+
+/// Ways to write an address as the host of a URL.
+fn spellings(address: IpAddr) -> Vec<String> {
+    match address {
+        IpAddr::V4(address) => {
+            let bits = u32::from(address);
+            let [a, b, c, d] = address.octets();
+            let (low, lower) = (bits & 0x00ff_ffff, bits & 0xffff);
+            let (high, half) = (u16::try_from(bits >> 16).unwrap(), u16::try_from(lower).unwrap());
+            vec![
+                format!("{address}"),
+                format!("{address}."),
+                format!("{bits}"),
+                format!("0x{bits:x}"),
+                format!("0{bits:o}"),
+                format!("{a}.{low}"),
+                format!("{a}.{b}.{lower}"),
+                format!("0x{a:X}.0{b:o}.{c}.{d}"),
+                format!("%3{}{}", bits / 1_000_000_000, bits % 1_000_000_000),
+                format!("[{}]", address.to_ipv6_mapped()),
+                format!("[::ffff:{high:x}:{half:x}]"),
+                format!("[0:0:0:0:0:ffff:{address}]"),
+                format!("[{}]", Ipv6Addr::new(0x64, 0xff9b, 0, 0, 0, 0, high, half)),
+                format!("[{}]", Ipv6Addr::new(0x2002, high, half, 0, 0, 0, 0, 1)),
+            ]
+        }
+        IpAddr::V6(address) => {
+            let groups = address.segments();
+            let long = groups.map(|group| format!("{group:04X}")).join(":");
+            let (first, last) = groups.split_at(6);
+            let first: Vec<String> = first.iter().map(|group| format!("{group:x}")).collect();
+            let last = Ipv4Addr::from(u32::from(last[0]) << 16 | u32::from(last[1]));
+            vec![format!("[{address}]"), format!("[{long}]"), format!("[{}:{last}]", first.join(":"))]
+        }
+    }
+}
+
+/// A name that is at a public address when it is looked at, and elsewhere ever after.
+struct Rebinding {
+    asked: AtomicUsize,
+    later: IpAddr,
+}
+
+#[async_trait]
+impl Dns for Rebinding {
+    async fn addresses(&self, _: &str) -> Result<Vec<IpAddr>, DnsError> {
+        let first = self.asked.fetch_add(1, Ordering::Relaxed) == 0;
+        Ok(vec![if first { IpAddr::from([8, 8, 8, 8]) } else { self.later }])
+    }
+
+    async fn mail_exchangers(&self, _: &str) -> Result<Vec<String>, DnsError> {
+        Err(DnsError::NoRecords)
+    }
+}
+
+fn dialer(allow_private: bool, later: IpAddr) -> Dialer {
+    let policy = DialPolicy { allow_private, allow_plain_mail: false };
+    Dialer::with(policy, Arc::new(Rebinding { asked: AtomicUsize::new(0), later }), &[]).unwrap()
+}
+
+async fn post(client: &HttpClient, url: &str) -> Result<Answer, HttpError> {
+    client.post(url, &[], Bytes::from_static(b"{}"), Duration::from_secs(5)).await
+}
+
+/// `None`: it was refused before anything was dialled.
+fn dialled(answer: &Result<Answer, HttpError>) -> Option<String> {
+    match answer {
+        Err(HttpError::Dial(DialError::Internal | DialError::Dns) | HttpError::Request) => None,
+        other => Some(format!("{other:?}")),
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
+
+    #[test]
+    fn nothing_that_is_set_aside_is_dialled_in_any_spelling(address in set_aside(), port in 1_u16..) {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        runtime.block_on(async {
+            let client = HttpClient::new(dialer(false, address));
+            for host in spellings(address) {
+                for scheme in ["http", "https"] {
+                    let text = format!("{scheme}://{host}:{port}/hook");
+                    prop_assert_eq!(dialled(&post(&client, &text).await), None, "{}", text);
+                    if let Ok(url) = WebhookUrl::parse(&text) {
+                        prop_assert_eq!(dialled(&post(&client, url.as_str()).await), None, "{}", url);
+                    }
+                }
+            }
+            Ok(())
+        })?;
+    }
+
+    #[test]
+    fn a_name_that_moves_to_a_set_aside_address_is_not_dialled(address in set_aside()) {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        runtime.block_on(async {
+            let dialer = dialer(false, address);
+            prop_assert!(dialer.vet("moves.example").await.is_ok(), "registered while it was public");
+            let client = HttpClient::new(dialer);
+            for _ in 0..2 {
+                let answer = post(&client, "http://moves.example/hook").await;
+                prop_assert_eq!(answer, Err(HttpError::Dial(DialError::Internal)));
+            }
+            Ok(())
+        })?;
+    }
+}
+
+#[rstest]
+#[case("127.0.0.1")]
+#[case("0x7f.1")]
+#[case("2130706433")]
+#[case("[::ffff:127.0.0.1]")]
+#[case("moves.example")]
+#[tokio::test]
+async fn a_listener_on_loopback_hears_nothing_unless_the_operator_allows_it(#[case] host: &str) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{host}:{}/hook", listener.local_addr().unwrap().port());
+    let loopback = IpAddr::from(Ipv4Addr::LOCALHOST);
+    let refusing = dialer(false, loopback);
+    refusing.vet("moves.example").await.unwrap();
+    let answer = post(&HttpClient::new(refusing), &url).await;
+    assert_eq!(answer, Err(HttpError::Dial(DialError::Internal)));
+    let allowing = dialer(true, loopback);
+    allowing.vet("moves.example").await.unwrap();
+    let client = HttpClient::new(allowing);
+    let (answer, ()) = tokio::join!(post(&client, &url), async {
+        // The first to be heard is the one that is allowed.
+        let (mut stream, _) = listener.accept().await.unwrap();
+        assert!(stream.read(&mut [0; 4096]).await.unwrap() > 0);
+        stream.write_all(b"HTTP/1.1 204 No Content\r\n\r\n").await.unwrap();
+    });
+    assert_eq!(answer, Ok(Answer { status: 204, retry_after: None }));
+}
