@@ -8,6 +8,9 @@ use serde::Deserialize;
 
 use crate::http::client_ip::TrustedProxies;
 
+/// The highest limit on requests: as good as none.
+const MOST_REQUESTS: u32 = 1_000_000_000;
+
 /// What the operator may set, parsed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Settings {
@@ -27,6 +30,29 @@ pub struct Settings {
     pub error_docs_base: String,
     /// Whose `X-Forwarded-For` counts.
     pub trusted_proxies: TrustedProxies,
+    /// How often somebody may ask.
+    pub limits: LimitSettings,
+}
+
+/// How often somebody may ask.
+#[derive(Clone, PartialEq, Eq)]
+pub struct LimitSettings {
+    /// Requests of a key in 60 seconds.
+    pub per_minute: u32,
+    /// Signups from a network in 3600 seconds.
+    pub signups_per_hour: u32,
+    /// Where nodes share their counts; it may hold a password.
+    pub redis_url: Option<String>,
+}
+
+impl std::fmt::Debug for LimitSettings {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("LimitSettings")
+            .field("per_minute", &self.per_minute)
+            .field("signups_per_hour", &self.signups_per_hour)
+            .field("redis_url", &self.redis_url.as_ref().map(|_| "…"))
+            .finish()
+    }
 }
 
 /// How the engine works.
@@ -63,6 +89,9 @@ struct Raw {
     shutdown_seconds: String,
     error_docs_base: String,
     trusted_proxies: String,
+    rate_limit_per_minute: String,
+    signups_per_hour: String,
+    redis_url: String,
 }
 
 /// A value that stops the start.
@@ -119,6 +148,11 @@ impl Settings {
             },
             error_docs_base: web_address("ERROR_DOCS_BASE", &raw.error_docs_base)?,
             trusted_proxies: proxies("TRUSTED_PROXIES", &raw.trusted_proxies)?,
+            limits: LimitSettings {
+                per_minute: number("RATE_LIMIT_PER_MINUTE", &raw.rate_limit_per_minute, 1, MOST_REQUESTS)?,
+                signups_per_hour: number("SIGNUPS_PER_HOUR", &raw.signups_per_hour, 1, MOST_REQUESTS)?,
+                redis_url: Some(raw.redis_url).filter(|url| !url.is_empty()),
+            },
         })
     }
 }

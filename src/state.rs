@@ -12,6 +12,7 @@ use crate::{
     db::Db,
     engine::Doorbells,
     errors::ApiError,
+    http::rate_limit::RateLimits,
     models::{app_keys, plans},
     net::{DialPolicy, Dialer, HttpClient, MxCheck},
     sending::program::Programs,
@@ -41,6 +42,8 @@ pub struct AppState {
     pub doorbells: Doorbells,
     /// Compiled steps of campaigns that are sending.
     pub programs: Programs,
+    /// Who asked how often.
+    pub limits: RateLimits,
 }
 
 impl AppState {
@@ -74,6 +77,7 @@ impl AppState {
             allow_private: settings.allow_private_networks,
             allow_plain_mail: settings.allow_plain_mail,
         };
+        let limits = RateLimits::new(&settings.limits).map_err(stop)?;
         let dialer = Dialer::new(policy).map_err(stop)?;
         let mx = MxCheck::new(dialer.dns());
         let state = Self {
@@ -87,6 +91,7 @@ impl AppState {
             mx,
             doorbells: Doorbells::of(ctx),
             programs: Programs::default(),
+            limits,
         };
         ctx.shared_store.insert(state.clone());
         Ok(state)

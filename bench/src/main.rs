@@ -73,6 +73,7 @@ async fn main() -> Result<(), Error> {
         .env("MASTER_KEY", BASE64_STANDARD.encode(rand::random::<[u8; 32]>()))
         .env("PORT", port.to_string())
         .env("LOG_LEVEL", "warn")
+        .env("RATE_LIMIT_PER_MINUTE", "1000000000")
         .env("ENGINE_CONCURRENCY", arguments.lanes.to_string())
         .start()?;
     let ran = measure(&arguments, &sink, &mut child, port, &database).await;

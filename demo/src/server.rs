@@ -69,6 +69,7 @@ fn config(dir: &Path, port: u16, url: &str) -> Result<Config, Error> {
         ("allow_private_networks", "true"),
         ("allow_plain_mail", "true"),
         ("engine_embedded", "true"),
+        ("rate_limit_per_minute", "1000000"),
     ] {
         settings.insert(name.to_owned(), value.into());
     }

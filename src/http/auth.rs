@@ -7,6 +7,7 @@ use axum::{
 };
 use loco_rs::app::AppContext;
 
+use super::rate_limit::{self, Subject};
 use crate::{
     crypto::ApiKeyPlaintext,
     errors::{ApiError, Code},
@@ -18,7 +19,7 @@ use crate::{
 /// The caller of a request.
 ///
 /// # Errors
-/// `unauthorized` when the key is missing, malformed, unknown or revoked.
+/// `unauthorized` when the key is missing, malformed, unknown or revoked; `rate_limited` when it asks too often.
 pub async fn authenticate(parts: &mut Parts, ctx: &AppContext) -> Result<Caller, ApiError> {
     if let Some(known) = parts.extensions.get::<Caller>() {
         return Ok(*known);
@@ -27,6 +28,7 @@ pub async fn authenticate(parts: &mut Parts, ctx: &AppContext) -> Result<Caller,
     let state = AppState::of(ctx)?;
     let caller = api_keys::authenticate(&state.db, &key.digest()).await?;
     parts.extensions.insert(caller);
+    rate_limit::admit(parts, &state.limits, Subject::Key(caller.api_key_id())).await?;
     Ok(caller)
 }
 

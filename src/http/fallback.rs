@@ -12,7 +12,7 @@ use loco_rs::{
 };
 use tower_http::catch_panic::CatchPanicLayer;
 
-use super::{envelope, request_id, timeout, write};
+use super::{envelope, rate_limit, request_id, timeout, write};
 use crate::errors::{ApiError, Code};
 
 /// The application's middlewares, innermost first. A layer that must see the request after its id,
@@ -35,11 +35,12 @@ pub fn with_fallbacks<S: Clone + Send + Sync + 'static>(app: Router<S>) -> Route
     app.fallback(unknown_route).method_not_allowed_fallback(wrong_method)
 }
 
-/// Adds what surrounds everything: request id, envelope, panics, deadline.
+/// Adds what surrounds everything: request id, rate limit headers, envelope, panics, deadline.
 pub fn surrounded<S: Clone + Send + Sync + 'static>(app: Router<S>) -> Router<S> {
     app.layer(from_fn(timeout::limit))
         .layer(CatchPanicLayer::custom(envelope::panicked))
         .layer(from_fn(envelope::wrap))
+        .layer(from_fn(rate_limit::announce))
         .layer(from_fn(request_id::follow))
 }
 

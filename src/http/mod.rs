@@ -12,6 +12,7 @@ pub mod json;
 pub mod paging;
 pub mod path;
 pub mod query;
+pub mod rate_limit;
 pub mod request_id;
 pub mod timeout;
 

@@ -55,13 +55,15 @@ pub async fn follow(mut request: Request, next: Next) -> Response {
     async move {
         let began = Instant::now();
         let mut response = next.run(request).await;
+        let took = began.elapsed();
+        let route = route.as_ref().map_or("unknown", MatchedPath::as_str);
         let code = response.extensions().get::<Rendered>().map(|rendered| rendered.0.as_str());
         tracing::info!(
             method = method.as_str(),
-            route = route.as_ref().map_or("unknown", MatchedPath::as_str),
+            route,
             status = response.status().as_u16(),
             code,
-            ms = u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX),
+            ms = u64::try_from(took.as_millis()).unwrap_or(u64::MAX),
             "answered"
         );
         response.headers_mut().insert(X_REQUEST_ID, id.0);

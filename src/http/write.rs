@@ -17,8 +17,10 @@ use serde::de::DeserializeOwned;
 
 use super::{
     auth,
+    client_ip::client_ip,
     json::{self, NoFields},
     query,
+    rate_limit::{self, Subject},
 };
 use crate::{
     db::WriteTx,
@@ -40,7 +42,7 @@ pub struct Write<B> {
     pub after: AfterCommit,
 }
 
-/// A change by somebody without a key (signup, unsubscribe).
+/// A change by somebody without a key (signup), limited by the network that it comes from.
 #[derive(Debug)]
 pub struct PublicWrite<B> {
     /// All accounts.
@@ -174,6 +176,9 @@ impl<B: DeserializeOwned + Send> FromRequest<AppContext> for PublicWrite<B> {
     async fn from_request(request: Request, ctx: &AppContext) -> Result<Self, ApiError> {
         let limit = json::body_limit(&request);
         let (parts, body) = request.into_parts();
+        let state = AppState::of(ctx)?;
+        let from = client_ip(&parts, &state.settings.trusted_proxies);
+        rate_limit::admit(&parts, &state.limits, Subject::Network(from.network())).await?;
         let slot = parts.extensions.get::<TxSlot>().cloned().unwrap_or_default();
         let body = parse(&parts, body, limit).await?;
         Ok(Self { system: SystemScope::new(begin(&slot, ctx).await?), body })

@@ -14,7 +14,7 @@ use testkit::child::{Builder, Child};
 const ENVIRONMENTS: [&str; 3] = ["development", "test", "production"];
 
 /// A value of each variable that cannot be meant.
-const WRONG: [(&str, &str); 14] = [
+const WRONG: [(&str, &str); 17] = [
     ("PUBLIC_URL", "example.com"),
     ("PUBLIC_URL", "ftp://example.com"),
     ("ALLOW_PRIVATE_NETWORKS", "maybe"),
@@ -29,6 +29,9 @@ const WRONG: [(&str, &str); 14] = [
     ("ERROR_DOCS_BASE", "https://docs.example.com/?page=1"),
     ("TRUSTED_PROXIES", "proxy.example.com"),
     ("TRUSTED_PROXIES", "10.0.0.0/33"),
+    ("RATE_LIMIT_PER_MINUTE", "0"),
+    ("SIGNUPS_PER_HOUR", "many"),
+    ("SIGNUPS_PER_HOUR", "1000000001"),
 ];
 
 fn folder() -> &'static Path {
