@@ -90,7 +90,10 @@ mod tests {
         let at = |seconds| begin + Duration::from_secs(seconds);
         let first = windows.count(key(1), MINUTE, at(0));
         assert_eq!(first, Count { used: 1, resets_in: MINUTE });
-        assert_eq!(windows.count(key(1), MINUTE, at(59)), Count { used: 2, resets_in: Duration::from_secs(1) });
+        assert_eq!(
+            windows.count(key(1), MINUTE, at(59)),
+            Count { used: 2, resets_in: Duration::from_secs(1) }
+        );
         assert_eq!(windows.count(key(1), MINUTE, at(60)), first);
         // The next one begins with the next request, not at the end of the last.
         assert_eq!(windows.count(key(1), MINUTE, at(130)), first);
