@@ -14,6 +14,7 @@ pub use edit::{change, create, delete, insert_all, lock, reenable};
 use super::{
     EmailAddress, HeaderText, campaigns,
     states::{CampaignStatus, DisabledReason},
+    webhooks::outbox::{self, PauseReason},
 };
 use crate::{
     clock::Timestamp,
@@ -94,8 +95,8 @@ pub async fn enabled_of(scope: &Scope, campaign_id: Uuid) -> ApiResult<Vec<Model
     Ok(rows)
 }
 
-/// Disables a credential, and pauses its campaign when that was the last enabled one. `None` when it was disabled or
-/// deleted already. Locks the campaign, then the credential. The lane's work stays where it is: the send path moves it.
+/// Disables a credential, and pauses its campaign when that was the last enabled one; webhooks are told of both. `None`
+/// when it was disabled or deleted already. Locks the campaign, then the credential. The lane's work stays where it is: the send path moves it.
 ///
 /// # Errors
 /// What the database refuses.
@@ -129,7 +130,13 @@ pub async fn disable(
     let paused = alone
         && campaign.status == CampaignStatus::Active
         && campaigns::set_status(scope, &campaign, CampaignStatus::Paused).await?;
+    let standing = days::standings(scope, std::slice::from_ref(&credential), at).await?;
+    let bounce_rate = standing.get(&id).map_or(0.0, days::Standing::bounce_rate);
+    outbox::credential_disabled(scope, &credential, bounce_rate, campaign.bounce_rate_threshold, at).await?;
     let paused = paused.then_some(campaigns::Model { status: CampaignStatus::Paused, ..campaign });
+    if let Some(campaign) = &paused {
+        outbox::campaign_paused(scope, campaign, PauseReason::NoEnabledCredential, at).await?;
+    }
     Ok(Some(Disabled { credential, paused }))
 }
 

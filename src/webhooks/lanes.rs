@@ -11,9 +11,8 @@ use uuid::Uuid;
 use crate::{
     clock::Timestamp,
     db::{Db, RowLock, lock_sql},
-    errors::ApiResult,
     models::sql::{holes, uuids},
-    tenancy::{Conn, Scope, SystemScope},
+    tenancy::{Conn, SystemScope},
 };
 
 /// A webhook with this many failures in a row is probed one delivery at a time, and waits in another queue.
@@ -102,7 +101,10 @@ pub async fn take(db: &Db, process: Uuid, wanted: &[Uuid]) -> Result<Vec<Lane>, 
         holes(2, wanted.len())
     );
     let values = std::iter::once(process.into()).chain(uuids(wanted));
-    in_tx(db, async |system| system.query(&sql, values).await?.iter().map(Lane::of).collect()).await
+    SystemScope::in_transaction(db, async |system| {
+        system.query(&sql, values).await?.iter().map(Lane::of).collect()
+    })
+    .await
 }
 
 /// Gives up what this process holds: one lane, or all of them.
@@ -116,7 +118,7 @@ pub async fn give_up(db: &Db, process: Uuid, webhook: Option<Uuid>) -> Result<u6
         sql.push_str(" AND id = $2");
         values.push(webhook.into());
     }
-    in_tx(db, async |system| system.execute(&sql, values).await).await
+    SystemScope::in_transaction(db, async |system| system.execute(&sql, values).await).await
 }
 
 /// What is due on a lane, oldest first and without what is at work already, with the endpoint as it is now. `None`:
@@ -157,33 +159,6 @@ pub async fn due(
         }
     }
     Ok(Some((endpoint, due)))
-}
-
-/// Runs `work` in a transaction of its own.
-pub(super) async fn in_tx<T>(
-    db: &Db,
-    work: impl AsyncFnOnce(&SystemScope) -> Result<T, DbErr>,
-) -> Result<T, DbErr> {
-    let tx = std::sync::Arc::new(db.begin().await?);
-    let system = SystemScope::new(Conn::Tx(std::sync::Arc::clone(&tx)));
-    let done = work(&system).await?;
-    drop(system);
-    tx.commit_shared().await?;
-    Ok(done)
-}
-
-/// The same for one account.
-pub(super) async fn in_account_tx<T>(
-    db: &Db,
-    account_id: Uuid,
-    work: impl AsyncFnOnce(&Scope) -> ApiResult<T>,
-) -> ApiResult<T> {
-    let tx = std::sync::Arc::new(db.begin().await?);
-    let scope = SystemScope::new(Conn::Tx(std::sync::Arc::clone(&tx))).account(account_id);
-    let done = work(&scope).await?;
-    drop(scope);
-    tx.commit_shared().await?;
-    Ok(done)
 }
 
 /// Keys of these rows may still be pointed at while they are held.

@@ -15,7 +15,7 @@ use uuid::Uuid;
 
 use super::{
     attempt::Attempted,
-    lanes::{hold_sql, in_tx},
+    lanes::hold_sql,
     schedule::{self, Health},
 };
 use crate::{
@@ -138,9 +138,10 @@ impl Writer {
     async fn write_until_done(&self, entries: &[Entry]) -> Result<BTreeMap<Uuid, Health>, DbErr> {
         let mut tries = 1;
         loop {
-            let written =
-                in_tx(&self.db, async |system| write(system, self.process, entries, Timestamp::now()).await)
-                    .await;
+            let written = SystemScope::in_transaction(&self.db, async |system| {
+                write(system, self.process, entries, Timestamp::now()).await
+            })
+            .await;
             match written {
                 Err(error) if tries < TRIES => {
                     tracing::warn!(%error, tries, "webhook attempts not recorded yet");

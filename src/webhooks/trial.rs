@@ -15,7 +15,7 @@ use crate::{
         webhooks::{self, outbox},
     },
     state::AppState,
-    webhooks::lanes::in_account_tx,
+    tenancy::SystemScope,
 };
 
 /// Sends a test under this id and stores what became of it.
@@ -56,8 +56,8 @@ pub async fn send(
 }
 
 async fn store(db: &Db, row: &webhook_deliveries::Model, attempt: &Attempt) -> ApiResult<()> {
-    in_account_tx(db, row.account_id, async |scope| {
-        webhook_deliveries::store_ended(scope, row.clone(), attempt).await
+    SystemScope::in_transaction(db, async |system| {
+        webhook_deliveries::store_ended(&system.account(row.account_id), row.clone(), attempt).await
     })
     .await
 }

@@ -3,7 +3,7 @@
 use crate::support::source::{Source, sources};
 
 /// The files that may make a scope that sees every account, each for one purpose.
-const SYSTEM_SCOPES: [&str; 14] = [
+const SYSTEM_SCOPES: [&str; 16] = [
     "src/engine/sender.rs",
     "src/engine/sweeper.rs",
     "src/http/write.rs",
@@ -17,6 +17,8 @@ const SYSTEM_SCOPES: [&str; 14] = [
     "src/state.rs",
     "src/tenancy/system.rs",
     "src/webhooks/lanes.rs",
+    "src/webhooks/recorder.rs",
+    "src/webhooks/trial.rs",
     "src/workers/enroll_import.rs",
 ];
 

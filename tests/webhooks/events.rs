@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use ampout::{
     clock::Timestamp,
-    models::{opens, suppressions},
+    models::{opens, smtp_credentials, states::DisabledReason, suppressions},
     tenancy::{Conn, SystemScope},
 };
 use serde_json::{Value as Json, json};
@@ -156,6 +156,43 @@ async fn the_first_open_is_told_and_a_pause_by_its_owner() {
         assert_eq!((&paused["campaign_id"], &paused["name"]), (&json!(id), &json!("Spring")));
         assert_eq!(paused["reason"], "user");
         assert!(paused["paused_at"].as_str().unwrap().ends_with('Z'));
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_disabled_credential_is_told_and_the_campaign_that_it_leaves_without_one() {
+    world(|w| async move {
+        let (sink, receiver) = (Sink::start().await.unwrap(), Receiver::start().await.unwrap());
+        let (hook_id, _) = hook(&w.alice, &receiver, "/hook", &["*"]).await;
+        hook(&w.bob, &receiver, "/theirs", &["*"]).await;
+        let lanes = ["one@sender.test", "two@sender.test"].map(|from| credential(&sink, from));
+        let id = dispatched(&w.alice, &campaign(&lanes, 1), &["ada@example.test".to_owned()]).await;
+        let lanes = w.alice.seen(&format!("/campaigns/{id}/smtp_credentials")).await;
+        for (lane, reason) in [(&lanes[0], DisabledReason::Policy), (&lanes[1], DisabledReason::BounceRate)] {
+            let lane = lane["id"].as_str().unwrap().parse().unwrap();
+            for _ in 0..2 {
+                let tx = Arc::new(w.db().begin().await.unwrap());
+                let account = w.alice.account_id.parse().unwrap();
+                let scope = SystemScope::new(Conn::Tx(Arc::clone(&tx))).account(account);
+                smtp_credentials::disable(&scope, lane, reason, Timestamp::now()).await.unwrap();
+                drop(scope);
+                tx.commit_shared().await.unwrap();
+            }
+        }
+        let told = payloads(&w, &w.alice, &hook_id).await;
+        let types: Vec<_> = told.iter().map(|body| body["type"].as_str().unwrap()).collect();
+        assert_eq!(types, ["credential.disabled", "credential.disabled", "campaign.paused"]);
+        let expected = json!({
+            "smtp_credential_id": lanes[0]["id"], "campaign_id": id, "from_email": lanes[0]["from_email"],
+            "reason": "policy", "bounce_rate": 0.0, "bounce_rate_threshold": 8.0,
+            "disabled_at": told[0]["data"]["disabled_at"],
+        });
+        assert_eq!(told[0]["data"], expected);
+        assert!(told[0]["data"]["disabled_at"].is_string());
+        assert_eq!(told[1]["data"]["reason"], "bounce_rate");
+        assert_eq!(told[2]["data"]["reason"], "no_enabled_credential");
+        assert_eq!(written(&w).await, 3);
     })
     .await;
 }

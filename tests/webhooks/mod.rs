@@ -2,6 +2,7 @@
 
 mod delivering;
 mod events;
+mod fencing;
 mod hostile;
 
 use std::sync::Arc;

@@ -154,7 +154,8 @@ pub async fn credential_disabled(
         campaign_id: credential.campaign_id,
         from_email: &credential.from_email,
         reason: credential.disabled_reason.as_deref(),
-        bounce_rate,
+        // As the API shows it.
+        bounce_rate: (bounce_rate * 10.0).round() / 10.0,
         bounce_rate_threshold,
         disabled_at: credential.disabled_at,
     };
