@@ -26,6 +26,8 @@ pub struct Settings {
     pub allow_plain_mail: bool,
     /// The sending engine.
     pub engine: EngineSettings,
+    /// Reading of mailboxes.
+    pub inbox: InboxSettings,
     /// Base of `type` in error bodies, without a trailing slash.
     pub error_docs_base: String,
     /// Whose `X-Forwarded-For` counts.
@@ -53,6 +55,15 @@ impl std::fmt::Debug for LimitSettings {
             .field("redis_url", &self.redis_url.as_ref().map(|_| "…"))
             .finish()
     }
+}
+
+/// How mailboxes are read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct InboxSettings {
+    /// How often each is.
+    pub poll: Duration,
+    /// How long ago one may have been read for a follow-up to go.
+    pub fresh: Duration,
 }
 
 /// How the engine works.
@@ -87,6 +98,8 @@ struct Raw {
     engine_dead_after_seconds: String,
     smtp_final_reply_seconds: String,
     shutdown_seconds: String,
+    inbox_poll_seconds: String,
+    inbox_fresh_seconds: String,
     error_docs_base: String,
     trusted_proxies: String,
     rate_limit_per_minute: String,
@@ -145,6 +158,10 @@ impl Settings {
                 dead_after: seconds("ENGINE_DEAD_AFTER_SECONDS", &raw.engine_dead_after_seconds, 2, 3_600)?,
                 final_reply: seconds("SMTP_FINAL_REPLY_SECONDS", &raw.smtp_final_reply_seconds, 1, 3_600)?,
                 shutdown: seconds("SHUTDOWN_SECONDS", &raw.shutdown_seconds, 1, 3_600)?,
+            },
+            inbox: InboxSettings {
+                poll: seconds("INBOX_POLL_SECONDS", &raw.inbox_poll_seconds, 1, 86_400)?,
+                fresh: seconds("INBOX_FRESH_SECONDS", &raw.inbox_fresh_seconds, 1, 604_800)?,
             },
             error_docs_base: web_address("ERROR_DOCS_BASE", &raw.error_docs_base)?,
             trusted_proxies: proxies("TRUSTED_PROXIES", &raw.trusted_proxies)?,

@@ -84,11 +84,17 @@ async fn show_job(scope: Scope, path: PathIds, _: Query<NoFields>) -> ApiResult<
 }
 
 #[debug_handler(state = AppContext)]
-async fn list(scope: Scope, path: PathIds, list: List<EnrollmentFilters>) -> ApiResult<Listed<Enrollment>> {
+async fn list(
+    scope: Scope,
+    State(ctx): State<AppContext>,
+    path: PathIds,
+    list: List<EnrollmentFilters>,
+) -> ApiResult<Listed<Enrollment>> {
     let (status, batch_number) = list.filters.parse()?;
     let campaign = campaign_of(&scope, &path).await?;
     let rows = enrollments::page(&scope, campaign.id, list.page, status, batch_number).await?;
-    let rows = standing::of_page(&scope, &campaign, rows, Timestamp::now()).await?;
+    let fresh = AppState::of(&ctx)?.settings.inbox.fresh;
+    let rows = standing::of_page(&scope, &campaign, rows, Timestamp::now(), fresh).await?;
     Ok(list.answer(rows, |standing| standing.row.id, Enrollment::from))
 }
 

@@ -14,7 +14,7 @@ use crate::{
     errors::ApiResult,
     http::{Created, List, Listed, NoFields, PathIds, PreparedWrite, Query, Write, json::Json as JsonBody},
     models::{
-        campaigns,
+        campaigns, mailboxes,
         smtp_credentials::{self, Entity},
     },
     params::smtp_credentials::{Body, Changes, Credential as Given},
@@ -50,9 +50,11 @@ fn ids(path: &PathIds) -> ApiResult<(Uuid, Uuid)> {
 async fn list(scope: Scope, path: PathIds, list: List) -> ApiResult<Listed<Credential>> {
     let rows = smtp_credentials::page(&scope, campaign_id(&path)?, list.page).await?;
     let standings = smtp_credentials::days::standings(&scope, &rows, Timestamp::now()).await?;
+    let readings = mailboxes::readings(&scope, &rows).await?;
     let view = |row: smtp_credentials::Model| {
         let standing = standings.get(&row.id).copied().unwrap_or_default();
-        Credential::new(row, standing)
+        let reading = readings.get(&row.id);
+        Credential::new(row, standing, reading)
     };
     Ok(list.answer(rows, |row| row.id, view))
 }
@@ -74,7 +76,8 @@ async fn create(
 async fn show(scope: Scope, path: PathIds, _: Query<NoFields>) -> ApiResult<Json<Credential>> {
     let (campaign_id, id) = ids(&path)?;
     let (row, standing) = smtp_credentials::find(&scope, campaign_id, id, Timestamp::now()).await?;
-    Ok(Json(Credential::new(row, standing)))
+    let reading = mailboxes::readings(&scope, std::slice::from_ref(&row)).await?.remove(&id);
+    Ok(Json(Credential::new(row, standing, reading.as_ref())))
 }
 
 #[debug_handler(state = AppContext)]
@@ -89,8 +92,9 @@ async fn update(
     let changes = write.body.parse(&row)?;
     smtp_credentials::change(scope, &state.sealer, &campaign, &row, changes, now).await?;
     let (row, standing) = smtp_credentials::find(scope, campaign_id, id, now).await?;
+    let reading = mailboxes::readings(scope, std::slice::from_ref(&row)).await?.remove(&id);
     write.after.then(move || state.doorbells.sender.ring());
-    Ok(Json(Credential::new(row, standing)))
+    Ok(Json(Credential::new(row, standing, reading.as_ref())))
 }
 
 #[debug_handler(state = AppContext)]

@@ -9,6 +9,7 @@ use tokio_util::sync::CancellationToken;
 use super::{
     context::EngineContext,
     doorbell::Doorbells,
+    inbox,
     process::Process,
     recovery, sender,
     supervisor::{Loop, RestartWait, Supervisor},
@@ -81,7 +82,7 @@ impl Heart {
 /// Every loop of the engine. A new one is added here and nowhere else.
 fn loops(jobs: &Arc<DbQueue>, state: &AppState) -> Vec<Loop> {
     let jobs = Arc::clone(jobs);
-    let (sends, recovers, tells) = (state.clone(), state.clone(), state.clone());
+    let (sends, recovers, tells, reads) = (state.clone(), state.clone(), state.clone(), state.clone());
     vec![
         Loop::new("jobs", move |ctx| {
             let jobs = Arc::clone(&jobs);
@@ -91,6 +92,7 @@ fn loops(jobs: &Arc<DbQueue>, state: &AppState) -> Vec<Loop> {
             }
         }),
         Loop::new("sender", move |ctx| sender::run(ctx, sends.clone())),
+        Loop::new("inbox", move |ctx| inbox::run(ctx, reads.clone())),
         Loop::new("recovery", move |ctx| recovery::run(ctx, recovers.clone())),
         Loop::new("webhooks", move |ctx| webhooks::run(ctx, tells.clone())),
         Loop::new("sweeper", sweeper::run),

@@ -34,7 +34,8 @@ struct Sender {
 /// Sends until shutdown; then nothing new is begun, and what is marked is finished in time.
 pub(super) async fn run(ctx: EngineContext, state: AppState) -> LoopResult {
     let settings = state.settings.engine;
-    let (ledger, writer) = Ledger::new(state.db.clone(), ctx.doorbells.webhooks.clone());
+    let (ledger, writer) =
+        Ledger::new(state.db.clone(), ctx.doorbells.webhooks.clone(), state.settings.inbox.fresh);
     let mut writers = JoinSet::new();
     writers.spawn(writer.run());
     let mut sender = Sender {
@@ -92,7 +93,8 @@ impl Sender {
             }
         };
         let db = &self.shared.state.db;
-        lanes::release(db, self.shared.process_id, &lane, &rest, served).await?;
+        let fresh = self.shared.state.settings.inbox.fresh;
+        lanes::release(db, self.shared.process_id, &lane, (&rest, served), fresh).await?;
         Ok(())
     }
 

@@ -1,16 +1,24 @@
 //! What comes back by IMAP: answers, machines that answer, notices of mail servers and complaints.
 //!
 //! ```text
-//! session ── headers, and bodies of notices ──► classify (pure) ──► find ──► apply, one transaction with the place read to
+//! lease ── a mailbox that is due ──► poll ── session: headers, and bodies of notices
+//!                                      │ classify (pure)     what is it?
+//!                                      │ matching (pure)     which delivery, and what follows?
+//!                                      └ apply               one transaction with the place up to which it was read
 //! ```
 //!
 //! Nothing in a mailbox is changed: it is opened for reading only. What a mail says is believed only as far as it
 //! names a delivery of the mailbox's own account.
 
+pub mod apply;
 mod auto;
 pub mod classify;
-mod fields;
-pub mod notice;
-
 #[cfg(test)]
 mod corpus_tests;
+mod fields;
+pub mod lease;
+pub mod matching;
+mod metered;
+pub mod notice;
+pub mod poll;
+mod session;

@@ -10,7 +10,7 @@ use uuid::Uuid;
 
 pub use super::_entities::campaigns::{ActiveModel, Column, Entity, Model};
 use super::{
-    HeaderText, outreaches,
+    HeaderText, mailboxes, outreaches,
     sequence_steps::{self, NewStep},
     smtp_credentials::{self, NewCredential},
     states::CampaignStatus,
@@ -237,7 +237,8 @@ pub async fn delete(scope: &Scope, id: Uuid, now: Timestamp) -> ApiResult<()> {
     }
     let deleted = ActiveModel { deleted_at: Set(Some(now)), ..Default::default() };
     scope.save::<Entity>(id, deleted).await?;
-    smtp_credentials::rest_lanes(scope, id).await
+    smtp_credentials::rest_lanes(scope, id).await?;
+    mailboxes::forget_unnamed(scope).await
 }
 
 /// Holds a campaign. The send path looks at the status again in the transaction of its mark, under the lock that is

@@ -2,6 +2,7 @@
 //!
 //! [`accept`] is the one account of it for a single row; who resolves an uncertain delivery uses it, and evidence does.
 
+pub mod evidence;
 mod resolve;
 
 pub use resolve::{Resolution, resolve};

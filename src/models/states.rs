@@ -169,6 +169,8 @@ impl DeliveryState {
                         | Self::Skipped
                         | Self::Uncertain
                 )
+                // Accepted, and come back later.
+                | (Self::Sent, Self::Bounced)
                 | (
                     Self::Uncertain,
                     Self::Sent | Self::Queued | Self::Bounced | Self::Deferred | Self::Skipped

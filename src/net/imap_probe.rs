@@ -1,4 +1,5 @@
-//! Checks an IMAP login for `verify`: greeting, TLS, LOGIN, LOGOUT (RFC 9051). It reads no mail; the inbox does.
+//! Opens an IMAP connection: greeting, TLS, LOGIN (RFC 9051). `verify` logs out again at once; the inbox goes on from
+//! here. It reads no mail itself.
 
 use std::time::Duration;
 
@@ -39,11 +40,31 @@ pub async fn verify_imap(
     within: Duration,
 ) -> Result<(), VerifyError> {
     let deadline = Instant::now() + within;
-    let checked = timeout_at(deadline, log_in(dialer, mailbox, within)).await;
-    checked.map_err(|_| VerifyError::Timeout)?
+    let checked = timeout_at(deadline, async {
+        let mut probe = log_in(dialer, mailbox, within).await?;
+        if probe.ask("LOGOUT").await.is_err() {
+            tracing::debug!("an IMAP server did not say goodbye");
+        }
+        Ok(())
+    });
+    checked.await.map_err(|_| VerifyError::Timeout)?
 }
 
-async fn log_in(dialer: &Dialer, mailbox: &Mailbox<'_>, within: Duration) -> Result<(), VerifyError> {
+/// Logs in and hands over the connection, all within one time span. What the server said already is in the buffer.
+///
+/// # Errors
+/// The word for what failed first.
+pub async fn open_imap(
+    dialer: &Dialer,
+    mailbox: &Mailbox<'_>,
+    within: Duration,
+) -> Result<BufReader<MailStream>, VerifyError> {
+    let deadline = Instant::now() + within;
+    let opened = timeout_at(deadline, log_in(dialer, mailbox, within)).await;
+    opened.map_err(|_| VerifyError::Timeout)?.map(|probe| probe.io)
+}
+
+async fn log_in(dialer: &Dialer, mailbox: &Mailbox<'_>, within: Duration) -> Result<Probe, VerifyError> {
     let tcp = dialer.connect(mailbox.host, mailbox.port, CONNECT.min(within)).await?;
     let stream = if mailbox.port == IMPLICIT_TLS {
         Either::Right(Box::new(dialer.wrap_tls(mailbox.host, tcp, within).await?))
@@ -57,11 +78,7 @@ async fn log_in(dialer: &Dialer, mailbox: &Mailbox<'_>, within: Duration) -> Res
     }
     let mut probe = probe.secure_if_needed(dialer, mailbox, within).await?;
     probe.login(mailbox.username, mailbox.password).await?;
-    let goodbye = probe.ask("LOGOUT").await;
-    if goodbye.is_err() {
-        tracing::debug!("an IMAP server did not say goodbye");
-    }
-    Ok(())
+    Ok(probe)
 }
 
 /// How a tagged command ended.

@@ -1,6 +1,8 @@
 //! Lanes as rows: which are awake and free, who holds them, and when they are to be looked at again. A lane that has
 //! nothing to do has no `wake_at` and costs nothing.
 
+use std::time::Duration;
+
 use sea_orm::{DbErr, QueryResult, Value};
 use uuid::Uuid;
 
@@ -11,6 +13,9 @@ use crate::{
     models::{campaigns, smtp_credentials, states::DisabledReason},
     tenancy::{Conn, SystemScope},
 };
+
+/// How soon a lane whose mailbox was not read is looked at again, if its reading does not wake it.
+const LOOK_AGAIN: Duration = Duration::from_secs(30);
 
 /// A credential that this process holds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -89,11 +94,17 @@ impl Lane {
 ///
 /// # Errors
 /// What the database refuses; the lane is then freed when this process is declared dead, or left again.
-pub async fn release(db: &Db, process: Uuid, lane: &Lane, rest: &Rest, served: bool) -> ApiResult<()> {
+pub async fn release(
+    db: &Db,
+    process: Uuid,
+    lane: &Lane,
+    (rest, served): (&Rest, bool),
+    fresh: Duration,
+) -> ApiResult<()> {
     SystemScope::in_transaction(db, async |system| {
         hold_campaign(system, lane.campaign_id).await?;
         let now = Timestamp::now();
-        let wake = leave(system, process, lane, rest, served, now).await?;
+        let wake = leave(system, process, lane, (rest, served), fresh, now).await?;
         let scope = system.account(lane.account_id);
         match rest {
             Rest::Closed(reason) => {
@@ -125,12 +136,12 @@ async fn leave(
     system: &SystemScope,
     process: Uuid,
     lane: &Lane,
-    rest: &Rest,
-    served: bool,
+    (rest, served): (&Rest, bool),
+    fresh: Duration,
     now: Timestamp,
 ) -> Result<Option<i64>, DbErr> {
     let (wake, next_send) = match rest {
-        Rest::UntilDue => (next_due(system, lane, now).await?, None),
+        Rest::UntilDue => (next_due(system, lane, now, fresh).await?, None),
         Rest::Pause(until) | Rest::Trouble(until) => (Some(until.micros()), Some(until.micros())),
         Rest::Closed(_) => (None, None),
     };
@@ -154,7 +165,12 @@ async fn leave(
 }
 
 /// When the lane's next message may go, as far as its rows tell; `None`: only when something wakes it.
-async fn next_due(system: &SystemScope, lane: &Lane, now: Timestamp) -> Result<Option<i64>, DbErr> {
+async fn next_due(
+    system: &SystemScope,
+    lane: &Lane,
+    now: Timestamp,
+    fresh: Duration,
+) -> Result<Option<i64>, DbErr> {
     let active = system
         .query_one(
             "SELECT s.daily_limit, coalesce(d.reserved + d.first_sends, 0) AS taken FROM smtp_credentials s \
@@ -176,6 +192,10 @@ async fn next_due(system: &SystemScope, lane: &Lane, now: Timestamp) -> Result<O
         lane.credential_id,
     )
     .await?;
+    let later = match later {
+        Some(due) => Some(due.max(mailbox_read_by(system, lane, now, fresh, due).await?)),
+        None => None,
+    };
     let retried = earliest(
         system,
         "SELECT min(due_at) AS due FROM enrollments WHERE smtp_credential_id = $1 AND progress = 'waiting' \
@@ -200,6 +220,42 @@ async fn next_due(system: &SystemScope, lane: &Lane, now: Timestamp) -> Result<O
     blocked_until(system, lane, now).await.map(Some)
 }
 
+/// When follow-ups may go as far as the lane's mailbox allows. One that was not read lately is asked to be read at once,
+/// and wakes the lane then; the time is for the case that this is lost.
+async fn mailbox_read_by(
+    system: &SystemScope,
+    lane: &Lane,
+    now: Timestamp,
+    fresh: Duration,
+    due: i64,
+) -> Result<i64, DbErr> {
+    if due > now.micros() {
+        return Ok(due);
+    }
+    let row = system
+        .query_one(
+            "SELECT m.id, m.last_read_at, m.failures FROM smtp_credentials s \
+             LEFT JOIN mailboxes m ON m.account_id = s.account_id AND m.host = lower(s.imap_host) \
+             AND m.port = s.imap_port AND m.username = s.imap_username \
+             WHERE s.id = $1 AND s.imap_username IS NOT NULL",
+            [lane.credential_id.into()],
+        )
+        .await?;
+    let Some(row) = row else { return Ok(due) };
+    let read_at = row.try_get::<Option<Timestamp>>("", "last_read_at")?.unwrap_or_default();
+    if read_at >= now.minus(fresh) {
+        return Ok(due);
+    }
+    // One that fails keeps its waits.
+    if let (Some(id), Some(0)) =
+        (row.try_get::<Option<Uuid>>("", "id")?, row.try_get::<Option<i32>>("", "failures")?)
+    {
+        let sql = "UPDATE mailboxes SET next_poll_at = $2 WHERE id = $1 AND next_poll_at > $2";
+        system.execute(sql, [id.into(), now.micros().into()]).await?;
+    }
+    Ok(now.plus(LOOK_AGAIN).micros())
+}
+
 async fn earliest(system: &SystemScope, sql: &str, id: Uuid) -> Result<Option<i64>, DbErr> {
     match system.query_one(sql, [id.into()]).await? {
         Some(row) => row.try_get("", "due"),
@@ -220,7 +276,7 @@ async fn blocked_until(system: &SystemScope, lane: &Lane, now: Timestamp) -> Res
         Some(row) => row.try_get::<i64>("", "sends")? >= row.try_get::<i64>("", "monthly_limit")?,
         None => false,
     };
-    let soon = now.plus(std::time::Duration::from_secs(1));
+    let soon = now.plus(Duration::from_secs(1));
     Ok(if used_up { now.next_month_start().micros() } else { soon.micros() })
 }
 

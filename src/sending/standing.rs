@@ -15,14 +15,14 @@ use crate::{
         batches::{self, Dispatched},
         campaigns,
         enrollments::Model,
-        periods, sequence_steps,
+        mailboxes, periods, sequence_steps,
         smtp_credentials::{self, days},
         states::Progress,
     },
     tenancy::Scope,
 };
 
-/// Adds to a page of a campaign's enrollments what each waits for.
+/// Adds to a page of a campaign's enrollments what each waits for. `fresh`: how long ago a mailbox may have been read.
 ///
 /// # Errors
 /// What the database refuses.
@@ -31,10 +31,11 @@ pub async fn of_page(
     campaign: &campaigns::Model,
     rows: Vec<Model>,
     now: Timestamp,
+    fresh: Duration,
 ) -> ApiResult<Vec<Standing>> {
     let ids = rows.iter().map(|row| row.batch_id);
     let batches = batches::by_id(scope, ids).await?;
-    let facts = campaign_facts(scope, campaign, now).await?;
+    let facts = campaign_facts(scope, campaign, now, fresh).await?;
     Ok(rows.into_iter().map(|row| standing(&facts, &batches, row)).collect())
 }
 
@@ -61,10 +62,18 @@ async fn campaign_facts(
     scope: &Scope,
     campaign: &campaigns::Model,
     now: Timestamp,
+    fresh: Duration,
 ) -> ApiResult<CampaignFacts> {
     let lanes = smtp_credentials::enabled_of(scope, campaign.id).await?;
     let today = days::standings(scope, &lanes, now).await?;
+    let readings = mailboxes::readings(scope, &lanes).await?;
+    let read_since = now.minus(fresh);
+    let unread = |lane: &smtp_credentials::Model| {
+        let read_at = readings.get(&lane.id).and_then(|reading| reading.read_at).unwrap_or_default();
+        lane.imap_username.is_some() && read_at < read_since
+    };
     let facts = |lane: &smtp_credentials::Model| LaneFacts {
+        mailbox_unread: unread(lane),
         enabled: true,
         left_today: left_today(lane, today.get(&lane.id)),
     };

@@ -31,6 +31,8 @@ pub enum WaitingReason {
     Pacing,
     /// The server put it off.
     Retry,
+    /// Its lane's mailbox was not read lately, so that an answer may not have been seen.
+    MailboxUnread,
     /// Nobody knows what became of its last message.
     Uncertain,
 }
@@ -42,6 +44,8 @@ pub struct LaneFacts {
     pub enabled: bool,
     /// First steps that it may still send today.
     pub left_today: i64,
+    /// Its mailbox was not read lately.
+    pub mailbox_unread: bool,
 }
 
 /// A campaign, as far as waiting depends on it.
@@ -118,8 +122,12 @@ fn held_up(campaign: &CampaignFacts, enrollment: &EnrollmentFacts) -> WaitingRea
     if campaign.plan_used_up {
         return WaitingReason::PlanLimit;
     }
-    if enrollment.first_step && open.all(|lane| lane.left_today <= 0) {
-        return WaitingReason::DailyLimit;
+    if enrollment.first_step {
+        if open.all(|lane| lane.left_today <= 0) {
+            return WaitingReason::DailyLimit;
+        }
+    } else if open.all(|lane| lane.mailbox_unread) {
+        return WaitingReason::MailboxUnread;
     }
     WaitingReason::Pacing
 }
@@ -141,9 +149,10 @@ mod tests {
         }
     }
 
-    const OPEN: LaneFacts = LaneFacts { enabled: true, left_today: 1 };
-    const FULL: LaneFacts = LaneFacts { enabled: true, left_today: 0 };
-    const SHUT: LaneFacts = LaneFacts { enabled: false, left_today: 1 };
+    const OPEN: LaneFacts = LaneFacts { enabled: true, left_today: 1, mailbox_unread: false };
+    const UNREAD: LaneFacts = LaneFacts { mailbox_unread: true, ..OPEN };
+    const FULL: LaneFacts = LaneFacts { enabled: true, left_today: 0, mailbox_unread: false };
+    const SHUT: LaneFacts = LaneFacts { enabled: false, left_today: 1, mailbox_unread: false };
 
     const QUEUED: EnrollmentFacts = EnrollmentFacts {
         progress: Progress::Queued,
@@ -186,6 +195,8 @@ mod tests {
             (&campaign(FULL, SHUT), QUEUED, WaitingReason::DailyLimit),
             (&campaign(FULL, OPEN), QUEUED, WaitingReason::Pacing),
             (&campaign(FULL, OPEN), started, WaitingReason::Pacing),
+            (&campaign(UNREAD, OPEN), started, WaitingReason::MailboxUnread),
+            (&campaign(UNREAD, UNREAD), QUEUED, WaitingReason::Pacing),
             (&campaign(SHUT, SHUT), QUEUED, WaitingReason::NoCredential),
             (&campaign(SHUT, OPEN), started, WaitingReason::NoCredential),
         ];

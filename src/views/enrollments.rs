@@ -162,6 +162,7 @@ impl From<Standing> for Enrollment {
             bounced_at,
             unsubscribed_at,
             bounce_reason,
+            auto_replied_at: _,
             created_at: _,
         } = row;
         Self {

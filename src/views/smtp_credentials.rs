@@ -5,7 +5,10 @@ use uuid::Uuid;
 
 use crate::{
     clock::Timestamp,
-    models::smtp_credentials::{Model, days::Standing},
+    models::{
+        mailboxes::Reading,
+        smtp_credentials::{Model, days::Standing},
+    },
 };
 
 /// Rounded to one decimal, as every rate is shown.
@@ -53,6 +56,10 @@ pub struct Credential {
     imap_host: Option<String>,
     imap_port: Option<i32>,
     imap_username: Option<String>,
+    /// Why the mailbox could not be read the last time, in the words of `verify`.
+    imap_error: Option<String>,
+    /// When it was last read to its end.
+    imap_read_at: Option<Timestamp>,
     sent_today: i64,
     bounce_rate: f64,
     disabled_at: Option<Timestamp>,
@@ -62,7 +69,7 @@ pub struct Credential {
 
 impl Credential {
     /// Shows a credential.
-    pub fn new(row: Model, standing: Standing) -> Self {
+    pub fn new(row: Model, standing: Standing, mailbox: Option<&Reading>) -> Self {
         let Model {
             id,
             account_id: _,
@@ -101,6 +108,8 @@ impl Credential {
             imap_host,
             imap_port,
             imap_username,
+            imap_error: mailbox.and_then(|mailbox| mailbox.error.clone()),
+            imap_read_at: mailbox.and_then(|mailbox| mailbox.read_at),
             sent_today: standing.sent_today,
             bounce_rate: one_decimal(standing.bounce_rate()),
             disabled_at,

@@ -4,6 +4,7 @@
 
 pub mod api;
 pub mod child;
+pub mod imap;
 pub mod proxy;
 pub mod receiver;
 pub mod sink;

@@ -14,7 +14,7 @@ use testkit::child::{Builder, Child};
 const ENVIRONMENTS: [&str; 3] = ["development", "test", "production"];
 
 /// A value of each variable that cannot be meant.
-const WRONG: [(&str, &str); 17] = [
+const WRONG: [(&str, &str); 19] = [
     ("PUBLIC_URL", "example.com"),
     ("PUBLIC_URL", "ftp://example.com"),
     ("ALLOW_PRIVATE_NETWORKS", "maybe"),
@@ -26,6 +26,8 @@ const WRONG: [(&str, &str); 17] = [
     ("SMTP_FINAL_REPLY_SECONDS", "-1"),
     ("SHUTDOWN_SECONDS", "3601"),
     ("SHUTDOWN_SECONDS", "soon"),
+    ("INBOX_POLL_SECONDS", "0"),
+    ("INBOX_FRESH_SECONDS", "soon"),
     ("ERROR_DOCS_BASE", "https://docs.example.com/?page=1"),
     ("TRUSTED_PROXIES", "proxy.example.com"),
     ("TRUSTED_PROXIES", "10.0.0.0/33"),

@@ -3,10 +3,13 @@
 use crate::support::source::{Source, sources};
 
 /// The files that may make a scope that sees every account, each for one purpose.
-const SYSTEM_SCOPES: [&str; 16] = [
+const SYSTEM_SCOPES: [&str; 19] = [
     "src/engine/sender.rs",
     "src/engine/sweeper.rs",
     "src/http/write.rs",
+    "src/inbox/apply.rs",
+    "src/inbox/lease.rs",
+    "src/inbox/poll.rs",
     "src/jobs/lease.rs",
     "src/models/api_keys.rs",
     "src/models/opens.rs",
@@ -23,10 +26,11 @@ const SYSTEM_SCOPES: [&str; 16] = [
 ];
 
 /// Decisions: a value in, a value out.
-const PURE: [&str; 12] = [
+const PURE: [&str; 13] = [
     "src/inbox/auto.rs",
     "src/inbox/classify.rs",
     "src/inbox/fields.rs",
+    "src/inbox/matching.rs",
     "src/inbox/notice.rs",
     "src/net/deny.rs",
     "src/sending/estimate.rs",

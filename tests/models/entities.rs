@@ -6,8 +6,8 @@ use ampout::{
     models::_entities::{
         account_periods, accounts, api_keys, app_keys, batches, campaign_totals, campaigns, contact_imports,
         contacts, credential_days, deliveries, engine_processes, enroll_jobs, enrollment_skips, enrollments,
-        jobs, outreaches, plans, sequence_steps, smtp_credentials, suppressions, test_messages,
-        webhook_attempts, webhook_deliveries, webhooks,
+        jobs, mailboxes, outreaches, parked_mails, plans, sequence_steps, smtp_credentials, suppressions,
+        test_messages, webhook_attempts, webhook_deliveries, webhooks,
     },
 };
 use sea_orm::{DatabaseConnection, EntityTrait, QueryFilter, SqlErr};
@@ -54,6 +54,8 @@ async fn of_accounts(db: &DatabaseConnection, rows: &Rows) -> Vec<&'static str> 
         same!(db, webhooks, &rows.webhook, Id),
         same!(db, webhook_deliveries, &rows.webhook_delivery, Id),
         same!(db, webhook_attempts, &rows.webhook_attempt, WebhookDeliveryId, Attempt),
+        same!(db, mailboxes, &rows.mailbox, Id),
+        same!(db, parked_mails, &rows.parked, Id),
     ]
 }
 
@@ -183,7 +185,7 @@ async fn no_row_can_point_into_another_account() {
         refused.push(("batches.campaign_id", insert(db, &batch).await));
         refused.extend(crossed_enrollments(db, &mine, &bobs).await);
         refused.extend(crossed_leaves(db, &mine, &bobs).await);
-        assert_eq!(refused.len(), 21);
+        assert_eq!(refused.len(), 23);
         for (place, outcome) in refused {
             let error = outcome.expect_err(place);
             let told = error.sql_err();
@@ -260,7 +262,11 @@ async fn no_such_account(db: &DatabaseConnection, mine: &Rows) -> Refused {
     let account_id = new_id();
     let key = api_keys::Model { id: new_id(), account_id, digest: vec![1], ..mine.api_key.clone() };
     let period = account_periods::Model { account_id, ..mine.period.clone() };
+    let mailbox = mailboxes::Model { id: new_id(), account_id, ..mine.mailbox.clone() };
+    let parked = parked_mails::Model { id: new_id(), account_id, uid: 18, ..mine.parked.clone() };
     vec![
+        ("mailboxes.account_id", insert(db, &mailbox).await),
+        ("parked_mails.mailbox_id", insert(db, &parked).await),
         ("api_keys.account_id", insert(db, &key).await),
         ("account_periods.account_id", insert(db, &period).await),
     ]

@@ -104,6 +104,7 @@ pub async fn enroll(
         bounced_at: None,
         unsubscribed_at: None,
         bounce_reason: None,
+        auto_replied_at: None,
         created_at: now,
     };
     scope.insert::<rows::enrollments::Entity>(row).await.unwrap();

@@ -6,8 +6,8 @@ use ampout::{
     models::{
         _entities::{
             account_periods, api_keys, batches, campaign_totals, campaigns, contact_imports, contacts,
-            credential_days, deliveries, enroll_jobs, enrollment_skips, enrollments, outreaches,
-            sequence_steps, smtp_credentials, suppressions, test_messages, webhook_attempts,
+            credential_days, deliveries, enroll_jobs, enrollment_skips, enrollments, mailboxes, outreaches,
+            parked_mails, sequence_steps, smtp_credentials, suppressions, test_messages, webhook_attempts,
             webhook_deliveries, webhooks,
         },
         smtp_credentials::{imap_password_place, smtp_password_place},
@@ -52,6 +52,8 @@ pub struct Rows {
     pub webhook: webhooks::Model,
     pub webhook_delivery: webhook_deliveries::Model,
     pub webhook_attempt: webhook_attempts::Model,
+    pub mailbox: mailboxes::Model,
+    pub parked: parked_mails::Model,
 }
 
 /// Inserts every column of `row` as it is.
@@ -83,6 +85,7 @@ impl Rows {
         let id = campaign.id;
         let webhook = webhook(account_id);
         let webhook_delivery = webhook_delivery(&webhook);
+        let mailbox = mailbox(&credential);
         Self {
             account_id,
             api_key: api_key(account_id),
@@ -125,6 +128,8 @@ impl Rows {
             webhook_attempt: webhook_attempt(&webhook_delivery),
             webhook_delivery,
             webhook,
+            parked: parked_mail(&mailbox),
+            mailbox,
             import,
             contacts,
             outreach,
@@ -161,6 +166,10 @@ impl Rows {
         insert(db, &self.webhook).await.unwrap();
         insert(db, &self.webhook_delivery).await.unwrap();
         insert(db, &self.webhook_attempt).await.unwrap();
+        // Several sets of rows of one account share their mailbox's name.
+        if insert(db, &self.mailbox).await.is_ok() {
+            insert(db, &self.parked).await.unwrap();
+        }
     }
 
     async fn store_parents(&self, db: &DatabaseConnection) -> Result<(), DbErr> {
@@ -358,6 +367,7 @@ fn enrollment(
         bounced_at: None,
         unsubscribed_at: None,
         bounce_reason: None,
+        auto_replied_at: Some(THEN),
         created_at: THEN,
     }
 }
@@ -463,6 +473,40 @@ fn webhook_attempt(delivery: &webhook_deliveries::Model) -> webhook_attempts::Mo
         status_code: Some(500),
         error: Some("http_status".into()),
         duration_ms: 12,
+        created_at: THEN,
+    }
+}
+
+fn mailbox(credential: &smtp_credentials::Model) -> mailboxes::Model {
+    mailboxes::Model {
+        id: new_id(),
+        account_id: credential.account_id,
+        host: credential.imap_host.clone().unwrap(),
+        port: credential.imap_port.unwrap(),
+        username: credential.imap_username.clone().unwrap(),
+        uid_validity: Some(4_000_000_000),
+        last_uid: 3_000_000_000,
+        next_poll_at: THEN,
+        last_read_at: Some(THEN),
+        failures: 1,
+        last_error: Some("timeout".into()),
+        process_id: Some(new_id()),
+        lease_token: Some(new_id()),
+        leased_until: Some(THEN),
+        created_at: THEN,
+    }
+}
+
+fn parked_mail(mailbox: &mailboxes::Model) -> parked_mails::Model {
+    parked_mails::Model {
+        id: new_id(),
+        account_id: mailbox.account_id,
+        mailbox_id: mailbox.id,
+        uid_validity: 4_000_000_000,
+        uid: 17,
+        failures: 3,
+        last_error: "protocol_failed".into(),
+        parked_at: Some(THEN),
         created_at: THEN,
     }
 }

@@ -30,6 +30,7 @@ pub struct Model {
     pub bounced_at: Option<Timestamp>,
     pub unsubscribed_at: Option<Timestamp>,
     pub bounce_reason: Option<String>,
+    pub auto_replied_at: Option<Timestamp>,
     pub created_at: Timestamp,
 }
 

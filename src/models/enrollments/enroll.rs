@@ -249,6 +249,7 @@ fn new_row(
         bounced_at: None,
         unsubscribed_at: None,
         bounce_reason: None,
+        auto_replied_at: None,
         created_at: now,
     }
 }

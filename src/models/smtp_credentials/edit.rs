@@ -1,6 +1,8 @@
 //! Making, changing and deleting credentials on their owner's behalf. All of it under the campaign's lock, which comes
 //! before the credential's.
 
+use std::collections::BTreeSet;
+
 use sea_orm::{ActiveValue::Set, ColumnTrait, PaginatorTrait, QueryFilter};
 use uuid::Uuid;
 
@@ -12,7 +14,7 @@ use crate::{
     clock::{Timestamp, new_id},
     crypto::{Sealer, Secret},
     errors::{ApiError, ApiResult, Failures, Reason},
-    models::{campaigns, states::CampaignStatus},
+    models::{campaigns, mailboxes, states::CampaignStatus},
     tenancy::Scope,
 };
 
@@ -36,6 +38,7 @@ pub async fn create(
     }
     let row = seal_into_row(scope, sealer, &campaign, new, now);
     scope.insert::<Entity>(row.clone()).await?;
+    adopt_mailboxes(scope, std::slice::from_ref(&row), now).await?;
     Ok(row)
 }
 
@@ -50,8 +53,19 @@ pub async fn insert_all(
     new: Vec<NewCredential>,
     now: Timestamp,
 ) -> ApiResult<()> {
-    let rows = new.into_iter().map(|new| seal_into_row(scope, sealer, campaign, new, now));
-    Ok(scope.insert_all::<Entity>(rows.collect()).await?)
+    let rows: Vec<Model> =
+        new.into_iter().map(|new| seal_into_row(scope, sealer, campaign, new, now)).collect();
+    scope.insert_all::<Entity>(rows.clone()).await?;
+    adopt_mailboxes(scope, &rows, now).await
+}
+
+/// Has the mailboxes of new credentials read, each once, in one order.
+async fn adopt_mailboxes(scope: &Scope, rows: &[Model], now: Timestamp) -> ApiResult<()> {
+    let names: BTreeSet<mailboxes::Name> = rows.iter().filter_map(mailboxes::name_of).collect();
+    for name in &names {
+        mailboxes::adopt(scope, name, now).await?;
+    }
+    Ok(())
 }
 
 fn seal_into_row(
@@ -121,6 +135,8 @@ pub async fn change(
 ) -> ApiResult<()> {
     let columns = to_columns(sealer, row, changes);
     scope.save::<Entity>(row.id, columns).await?;
+    let changed = scope.get::<Entity>(row.id).await?;
+    mailboxes::follow(scope, row, &changed, now).await?;
     if campaign.status == CampaignStatus::Active {
         wake_lanes(scope, campaign.id, now).await?;
     }
@@ -187,6 +203,7 @@ pub async fn delete(scope: &Scope, campaign_id: Uuid, id: Uuid, now: Timestamp) 
     }
     let gone = ActiveModel { deleted_at: Set(Some(now)), wake_at: Set(None), ..Default::default() };
     scope.save::<Entity>(id, gone).await?;
+    mailboxes::forget_unnamed(scope).await?;
     if campaign.status == CampaignStatus::Active {
         wake_lanes(scope, campaign_id, now).await?;
     }

@@ -6,7 +6,10 @@ use std::collections::HashMap;
 use sea_orm::{DbBackend, DbErr, Value};
 use uuid::Uuid;
 
-use super::sql::{Sql, uuids};
+use super::{
+    room::{Room, room},
+    sql::{Sql, uuids},
+};
 use crate::{
     clock::{Timestamp, new_id},
     db::{RowLock, lock_sql},
@@ -70,17 +73,15 @@ struct Due {
     position: i32,
 }
 
-struct Room {
-    sends: i64,
-    firsts: i64,
-    period: Timestamp,
-    day: i64,
-    from_email: String,
-}
-
 /// Claims in the transaction of the ledger. Empty: nothing is due, or nothing may go now.
-pub(super) async fn claim(system: &SystemScope, want: &Want, now: Timestamp) -> Result<Vec<Claimed>, DbErr> {
-    let Some(room) = room(system, want, now).await? else { return Ok(Vec::new()) };
+/// Follow-ups are left where the lane's mailbox was last read before `read_since`.
+pub(super) async fn claim(
+    system: &SystemScope,
+    want: &Want,
+    now: Timestamp,
+    read_since: Timestamp,
+) -> Result<Vec<Claimed>, DbErr> {
+    let Some(room) = room(system, want, now, read_since).await? else { return Ok(Vec::new()) };
     let most = i64::try_from(want.most).unwrap_or(i64::MAX).min(room.sends);
     if most <= 0 {
         return Ok(Vec::new());
@@ -107,66 +108,6 @@ pub(super) async fn claim(system: &SystemScope, want: &Want, now: Timestamp) -> 
     Ok(claimed)
 }
 
-/// What the limits leave, if the lane may send at all. Locks period, credential and day in that order.
-async fn room(system: &SystemScope, want: &Want, now: Timestamp) -> Result<Option<Room>, DbErr> {
-    let (start, end) = (now.month_start(), now.next_month_start());
-    system
-        .execute(
-            "INSERT INTO account_periods (account_id, period_start, period_end) VALUES ($1, $2, $3) \
-             ON CONFLICT (account_id, period_start) DO NOTHING",
-            [want.account_id.into(), start.micros().into(), end.micros().into()],
-        )
-        .await?;
-    let lock = lock_sql(system.backend(), RowLock::Update);
-    let of = if lock.is_empty() { "" } else { " OF p" };
-    let period = system
-        .query_one(
-            &format!(
-                "SELECT p.sends, p.reserved, l.monthly_limit FROM account_periods p \
-                 JOIN accounts a ON a.id = p.account_id JOIN plans l ON l.id = a.plan_id \
-                 WHERE p.account_id = $1 AND p.period_start = $2{lock}{of}"
-            ),
-            [want.account_id.into(), start.micros().into()],
-        )
-        .await?;
-    let Some(period) = period else { return Ok(None) };
-    let used = period.try_get::<i64>("", "sends")? + period.try_get::<i64>("", "reserved")?;
-    let sends = period.try_get::<i64>("", "monthly_limit")? - used;
-    let of = if lock.is_empty() { "" } else { " OF s" };
-    let lane = system
-        .query_one(
-            &format!(
-                "SELECT s.daily_limit, s.from_email FROM smtp_credentials s \
-                 JOIN campaigns k ON k.account_id = s.account_id AND k.id = s.campaign_id \
-                 WHERE s.account_id = $1 AND s.id = $2 AND s.holder = $3 AND s.disabled_at IS NULL \
-                 AND s.deleted_at IS NULL AND k.status = 'active' AND k.deleted_at IS NULL{lock}{of}"
-            ),
-            [want.account_id.into(), want.credential_id.into(), want.process_id.into()],
-        )
-        .await?;
-    let Some(lane) = lane else { return Ok(None) };
-    let day = now.day();
-    system
-        .execute(
-            "INSERT INTO credential_days (smtp_credential_id, day, account_id) VALUES ($1, $2, $3) \
-             ON CONFLICT (smtp_credential_id, day) DO NOTHING",
-            [want.credential_id.into(), day.into(), want.account_id.into()],
-        )
-        .await?;
-    let today = system
-        .query_one(
-            "SELECT reserved, first_sends FROM credential_days WHERE smtp_credential_id = $1 AND day = $2",
-            [want.credential_id.into(), day.into()],
-        )
-        .await?;
-    let taken = match today {
-        Some(today) => today.try_get::<i32>("", "reserved")? + today.try_get::<i32>("", "first_sends")?,
-        None => 0,
-    };
-    let firsts = i64::from(lane.try_get::<i32>("", "daily_limit")? - taken);
-    Ok(Some(Room { sends, firsts, period: start, day, from_email: lane.try_get("", "from_email")? }))
-}
-
 /// Later steps and retries of this lane. `ix_enrollments_due`
 async fn follow_ups(
     system: &SystemScope,
@@ -177,7 +118,12 @@ async fn follow_ups(
 ) -> Result<Vec<Due>, DbErr> {
     let lock = lock_sql(system.backend(), RowLock::UpdateSkipLocked);
     // A retry of a first step needs room in the day as well.
-    let positions = if room.firsts > 0 { "" } else { " AND next_position > 1" };
+    let positions = match (room.firsts > 0, room.unread) {
+        (true, false) => "",
+        (false, false) => " AND next_position > 1",
+        (true, true) => " AND next_position = 1",
+        (false, true) => return Ok(Vec::new()),
+    };
     let rows = system
         .query(
             &format!(

@@ -141,6 +141,10 @@ fn decide_mark(facts: &Facts) -> (Verdict, Option<Change>) {
     if facts.campaign_status != CampaignStatus::Active || facts.lane_closed {
         return (Verdict::GivenBack, Some(give_back(facts, Timestamp::from_micros(0))));
     }
+    // Whoever may have answered an earlier step is not written to again before the answer could be seen.
+    if facts.position > 1 && facts.mailbox_unread {
+        return (Verdict::GivenBack, Some(give_back(facts, Timestamp::from_micros(0))));
+    }
     let marked = Change { state: DeliveryState::Sending, held: true, ..unchanged(facts) };
     (Verdict::Marked, Some(marked))
 }

@@ -40,6 +40,8 @@ pub(super) struct Facts {
     pub contact_deleted: bool,
     /// The credential is disabled or deleted.
     pub lane_closed: bool,
+    /// The credential has a mailbox that was not read lately.
+    pub mailbox_unread: bool,
 }
 
 /// Which deliveries are looked at.
@@ -59,14 +61,21 @@ pub(super) enum Which {
 ///
 /// Joined by primary keys alone: foreign keys hold the accounts equal, and saying so again lets PostgreSQL's planner
 /// join all rows of an account with each other as long as it has no statistics.
-pub(super) async fn read(system: &SystemScope, which: &Which) -> Result<Vec<Facts>, DbErr> {
+///
+/// A mailbox that was read at `read_since` or later counts as read. It is not locked: it can only have been read since.
+pub(super) async fn read(
+    system: &SystemScope,
+    which: &Which,
+    read_since: Timestamp,
+) -> Result<Vec<Facts>, DbErr> {
     let mut sql = Sql::new(
         "SELECT d.id, d.account_id, d.campaign_id, d.enrollment_id, d.smtp_credential_id, e.batch_id, d.position, \
          d.state, d.token, d.process_id, d.attempts, d.reserved_period, d.reserved_day, e.status, e.progress, \
          e.current_step, e.sent_at, e.bounced_at, n.delay_minutes, k.status AS campaign_status, \
          (k.deleted_at IS NOT NULL OR c.deleted_at IS NOT NULL OR c.unsubscribed_at IS NOT NULL \
           OR i.deleted_at IS NOT NULL) AS gone, c.deleted_at AS contact_deleted_at, \
-         (s.disabled_at IS NOT NULL OR s.deleted_at IS NOT NULL) AS lane_closed \
+         (s.disabled_at IS NOT NULL OR s.deleted_at IS NOT NULL) AS lane_closed, \
+         s.imap_username IS NOT NULL AS has_mailbox, m.last_read_at \
          FROM deliveries d \
          JOIN enrollments e ON e.id = d.enrollment_id \
          JOIN campaigns k ON k.id = d.campaign_id \
@@ -74,7 +83,9 @@ pub(super) async fn read(system: &SystemScope, which: &Which) -> Result<Vec<Fact
          JOIN contacts c ON c.id = e.contact_id \
          JOIN contact_imports i ON i.id = c.contact_import_id \
          LEFT JOIN sequence_steps n ON n.account_id = d.account_id AND n.campaign_id = d.campaign_id \
-              AND n.position = d.position + 1 WHERE ",
+              AND n.position = d.position + 1 \
+         LEFT JOIN mailboxes m ON m.account_id = s.account_id AND m.host = lower(s.imap_host) \
+              AND m.port = s.imap_port AND m.username = s.imap_username WHERE ",
     );
     match which {
         Which::Ids(ids) => {
@@ -105,11 +116,12 @@ pub(super) async fn read(system: &SystemScope, which: &Which) -> Result<Vec<Fact
         sql.push(" FOR UPDATE OF d, e FOR SHARE OF k, s, c, i");
     }
     let rows = system.query(&sql.text, sql.values).await?;
-    rows.iter().map(Facts::of).collect()
+    rows.iter().map(|row| Facts::of(row, read_since)).collect()
 }
 
 impl Facts {
-    fn of(row: &QueryResult) -> Result<Self, DbErr> {
+    fn of(row: &QueryResult, read_since: Timestamp) -> Result<Self, DbErr> {
+        let read_at = row.try_get::<Option<Timestamp>>("", "last_read_at")?.unwrap_or_default();
         Ok(Self {
             delivery_id: row.try_get("", "id")?,
             account_id: row.try_get("", "account_id")?,
@@ -134,6 +146,7 @@ impl Facts {
             gone: row.try_get("", "gone")?,
             contact_deleted: row.try_get::<Option<i64>>("", "contact_deleted_at")?.is_some(),
             lane_closed: row.try_get("", "lane_closed")?,
+            mailbox_unread: row.try_get("", "has_mailbox")? && read_at < read_since,
         })
     }
 }

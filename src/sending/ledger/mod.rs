@@ -9,6 +9,7 @@ mod claim;
 mod decide;
 mod events;
 mod facts;
+mod room;
 pub(crate) mod sql;
 
 use std::{collections::HashMap, sync::Arc, time::Duration};
@@ -96,10 +97,11 @@ pub struct Ledger {
 }
 
 impl Ledger {
-    /// A ledger and its writer, which must be run. The bell is rung when there is something to tell webhooks.
-    pub fn new(db: Db, webhooks: Doorbell) -> (Self, Writer) {
+    /// A ledger and its writer, which must be run. The bell is rung when there is something to tell webhooks. `fresh`: how
+    /// long ago a mailbox may have been read for a follow-up.
+    pub fn new(db: Db, webhooks: Doorbell, fresh: Duration) -> (Self, Writer) {
         let (entries, inbox) = mpsc::channel(4 * MOST_PER_COMMIT);
-        (Self { entries }, Writer { db, inbox, webhooks })
+        (Self { entries }, Writer { db, fresh, inbox, webhooks })
     }
 
     /// Takes due work for a lane; empty when there is none that may go now.
@@ -174,6 +176,7 @@ fn recorded(outcome: Outcome) -> Ask {
 #[derive(Debug)]
 pub struct Writer {
     db: Db,
+    fresh: Duration,
     inbox: mpsc::Receiver<Entry>,
     webhooks: Doorbell,
 }
@@ -217,11 +220,11 @@ impl Writer {
             })
             .flatten()
             .collect();
-        let (verdicts, told) = settle(&system, &asks, now).await?;
+        let (verdicts, told) = settle(&system, &asks, now, now.minus(self.fresh)).await?;
         let mut claims = Vec::new();
         for entry in entries {
             if let Entry::Claim(want, _) = entry {
-                claims.push(claim::claim(&system, want, now).await?);
+                claims.push(claim::claim(&system, want, now, now.minus(self.fresh)).await?);
             }
         }
         drop(system);
@@ -280,12 +283,13 @@ async fn settle(
     system: &SystemScope,
     asks: &[(Ticket, &Ask)],
     now: Timestamp,
+    read_since: Timestamp,
 ) -> Result<(Vec<Verdict>, bool), DbErr> {
     if asks.is_empty() {
         return Ok((Vec::new(), false));
     }
     let ids: Vec<Uuid> = asks.iter().map(|(ticket, _)| ticket.delivery_id).collect();
-    let known = facts::read(system, &Which::Ids(ids)).await?;
+    let known = facts::read(system, &Which::Ids(ids), read_since).await?;
     let known: HashMap<Uuid, &Facts> = known.iter().map(|facts| (facts.delivery_id, facts)).collect();
     let mut verdicts = Vec::with_capacity(asks.len());
     let mut changes = Vec::with_capacity(asks.len());
@@ -341,7 +345,7 @@ pub async fn void(system: &SystemScope, holder: Holder, now: Timestamp) -> Resul
         Holder::Process(process) => Which::HeldBy(process),
         Holder::Lane(process, lane) => Which::HeldForLane(process, lane),
     };
-    let held = facts::read(system, &which).await?;
+    let held = facts::read(system, &which, Timestamp::default()).await?;
     let mut changes = Vec::with_capacity(held.len());
     let mut sums = Sums::default();
     for facts in &held {

@@ -1,0 +1,283 @@
+//! One reading of one mailbox: what came since the last time, mail by mail, and how the mailbox is left.
+//!
+//! Of most mails only the headers are fetched; bodies of notices alone. A mail that fails three times is parked and
+//! skipped, so that it holds up no other.
+
+use std::{panic::catch_unwind, time::Duration};
+
+use super::{
+    apply::{Applied, Target, apply},
+    classify::{Mail, classify, needs_body},
+    lease::{self, Leased, Left},
+    session::{Fetched, Session},
+};
+use crate::{
+    clock::Timestamp,
+    errors::{ApiError, ApiResult},
+    models::{
+        mailboxes::{self, User},
+        smtp_credentials::imap_password_place,
+    },
+    net::{VerifyError, imap_probe::Mailbox},
+    sending::points,
+    state::AppState,
+    tenancy::{Conn, Scope, SystemScope},
+};
+
+/// A whole poll; shorter than a lease.
+const POLL: Duration = Duration::from_secs(240);
+/// Mails of one FETCH.
+const AT_ONCE: usize = 20;
+/// Mails of one poll; what is left is read by the next, at once.
+const MOST: usize = 500;
+/// Passwords that are tried: several credentials may name one mailbox, and one of them may be out of date.
+const PASSWORDS: usize = 3;
+/// SINCE compares days without their time zones (RFC 3501, section 6.4.4).
+const DAY: Duration = Duration::from_secs(86_400);
+
+/// Why a poll ended early.
+#[derive(Debug, thiserror::Error)]
+enum Ended {
+    /// The server, in the words of `verify`.
+    #[error("{}", .0.as_str())]
+    Server(#[from] VerifyError),
+    /// Our side.
+    #[error(transparent)]
+    Ours(#[from] ApiError),
+    /// One mail could not be read.
+    #[error("a mail could not be read: {}", .0.as_str())]
+    Mail(VerifyError),
+    /// The mailbox is somebody else's now.
+    #[error("the mailbox is no longer held")]
+    LostLease,
+}
+
+/// What was seen in a poll.
+#[derive(Clone, Copy, Debug, Default)]
+struct Seen {
+    mails: usize,
+    matched: usize,
+    unmatched: usize,
+}
+
+struct Reader<'a> {
+    state: &'a AppState,
+    mailbox: &'a Leased,
+    own: Vec<String>,
+    seen: Seen,
+}
+
+/// Reads a mailbox and leaves it.
+pub async fn poll(state: AppState, mailbox: Leased) {
+    let left = match tokio::time::timeout(POLL, read(&state, &mailbox)).await {
+        Ok(Ok(left)) => left,
+        Ok(Err(Ended::LostLease)) => {
+            tracing::info!(mailbox = %mailbox.id, "a mailbox was taken over");
+            return;
+        }
+        Ok(Err(Ended::Server(error) | Ended::Mail(error))) => Left::Failed(error.as_str()),
+        Ok(Err(Ended::Ours(error))) => {
+            tracing::error!(mailbox = %mailbox.id, %error, "a mailbox could not be read");
+            Left::Failed(VerifyError::ProtocolFailed.as_str())
+        }
+        Err(_) => Left::Failed(VerifyError::Timeout.as_str()),
+    };
+    if let Left::Failed(reason) = left {
+        tracing::warn!(mailbox = %mailbox.id, account = %mailbox.account_id, reason, failures = mailbox.failures + 1, "a mailbox could not be read");
+    }
+    let every = state.settings.inbox.poll;
+    if let Err(error) = lease::leave(&state.db, &mailbox, &left, every, Timestamp::now()).await {
+        tracing::error!(mailbox = %mailbox.id, %error, "a mailbox could not be left; its lease ends with its time");
+    }
+}
+
+async fn read(state: &AppState, mailbox: &Leased) -> Result<Left, Ended> {
+    let scope = SystemScope::new(Conn::Pool(state.db.pool().clone())).account(mailbox.account_id);
+    let users = mailboxes::users_of(&scope, mailbox.id).await?;
+    // Before the first send there is nothing to look for, and people's mail is not ours to read.
+    let Some(first_send) = mailboxes::first_send(&scope, &users).await? else { return Ok(Left::Idle) };
+    let own = users.iter().map(|user| user.from_email.to_lowercase()).collect();
+    let mut session = log_in(state, mailbox, &users).await?;
+    let mut reader = Reader { state, mailbox, own, seen: Seen::default() };
+    let left = reader.read(&scope, &mut session, first_send).await;
+    let Seen { mails, matched, unmatched } = reader.seen;
+    if mails > 0 {
+        tracing::info!(mailbox = %mailbox.id, mails, matched, unmatched, "mailbox read");
+    }
+    if left.is_ok() {
+        session.close().await;
+    }
+    left
+}
+
+/// Logs in with the password of the newest credential that is taken.
+async fn log_in(state: &AppState, mailbox: &Leased, users: &[User]) -> Result<Session, Ended> {
+    let port = u16::try_from(mailbox.name.port).map_err(ApiError::internal)?;
+    let mut tried: Vec<String> = Vec::new();
+    for user in users {
+        let place = imap_password_place(mailbox.account_id, user.credential_id);
+        let password = state.sealer.open_text(&place, &user.sealed).map_err(ApiError::internal)?;
+        let password = password.expose();
+        if tried.iter().any(|known| known == password) {
+            continue;
+        }
+        let to = Mailbox { host: &mailbox.name.host, port, username: &mailbox.name.username, password };
+        match Session::open(&state.dialer, &to).await {
+            Err(VerifyError::AuthFailed) if tried.len() + 1 < PASSWORDS => tried.push(password.to_owned()),
+            other => return Ok(other?),
+        }
+    }
+    Err(VerifyError::AuthFailed.into())
+}
+
+impl Reader<'_> {
+    async fn read(
+        &mut self,
+        scope: &Scope,
+        session: &mut Session,
+        first_send: Timestamp,
+    ) -> Result<Left, Ended> {
+        let began = Timestamp::now();
+        let examined = session.examine().await?;
+        let validity = examined.uid_validity;
+        let known = self.mailbox.uid_validity == Some(i64::from(validity));
+        let last = u32::try_from(self.mailbox.last_uid).unwrap_or(0);
+        // New, or its UIDs were given anew: from the first send on. What was applied before is not counted again.
+        let mut uids = if known {
+            session.search_after(last).await?
+        } else {
+            session.search_since(first_send.minus(DAY)).await?
+        };
+        if !known && uids.is_empty() {
+            if let Some(next) = examined.uid_next {
+                self.advance(validity, next.saturating_sub(1)).await?;
+            }
+            return Ok(Left::Read(began));
+        }
+        let parked = mailboxes::parked(scope, self.mailbox.id, validity).await?;
+        let end = uids.last().copied();
+        uids.retain(|uid| !parked.contains(&i64::from(*uid)));
+        let more = uids.len() > MOST;
+        uids.truncate(MOST);
+        // After a failure one by one, so that it is known which mail it is.
+        let careful = self.mailbox.failures > 0;
+        for some in uids.chunks(if careful { 1 } else { AT_ONCE }) {
+            self.read_some(scope, session, validity, some).await?;
+        }
+        if more {
+            return Ok(Left::More);
+        }
+        // The last may be a parked one.
+        if let Some(end) = end {
+            self.advance(validity, end).await?;
+        }
+        Ok(Left::Read(began))
+    }
+
+    async fn read_some(
+        &mut self,
+        scope: &Scope,
+        session: &mut Session,
+        validity: u32,
+        uids: &[u32],
+    ) -> Result<(), Ended> {
+        let fetched = match session.headers(uids).await {
+            Ok(fetched) => fetched,
+            Err(error) => {
+                if let [uid] = uids {
+                    self.count_failure(scope, (validity, *uid), error.as_str()).await?;
+                }
+                return Err(error.into());
+            }
+        };
+        for one in fetched {
+            let uid = one.uid;
+            if let Err(ended) = self.read_one(session, validity, one).await {
+                // What comes before it is read.
+                self.advance(validity, uid.saturating_sub(1)).await?;
+                if let Ended::Mail(error) = &ended {
+                    self.count_failure(scope, (validity, uid), error.as_str()).await?;
+                }
+                return Err(ended);
+            }
+        }
+        match uids.last() {
+            Some(last) => self.advance(validity, *last).await,
+            None => Ok(()),
+        }
+    }
+
+    async fn read_one(
+        &mut self,
+        session: &mut Session,
+        validity: u32,
+        fetched: Fetched,
+    ) -> Result<(), Ended> {
+        let uid = fetched.uid;
+        self.seen.mails += 1;
+        let mail = understand(session, fetched).await.map_err(Ended::Mail)?;
+        points::reach("inbox_fetched");
+        let target = Target {
+            db: &self.state.db,
+            key: &self.state.suppression_key,
+            mailbox: self.mailbox,
+            uid_validity: validity,
+            own: &self.own,
+        };
+        match apply(&target, uid, &mail).await {
+            Ok(Applied::Stored) => self.seen.matched += 1,
+            Ok(Applied::Unmatched) => self.seen.unmatched += 1,
+            Ok(Applied::LostLease) => return Err(Ended::LostLease),
+            Err(error) => {
+                tracing::error!(mailbox = %self.mailbox.id, uid, %error, "a mail could not be applied");
+                return Err(Ended::Mail(VerifyError::ProtocolFailed));
+            }
+        }
+        Ok(())
+    }
+
+    async fn advance(&self, validity: u32, uid: u32) -> Result<(), Ended> {
+        let held = in_tx(self.state, self.mailbox, async |scope| {
+            mailboxes::advance(scope, self.mailbox.id, self.mailbox.token, validity, uid).await
+        })
+        .await?;
+        if held { Ok(()) } else { Err(Ended::LostLease) }
+    }
+
+    async fn count_failure(&self, _: &Scope, place: (u32, u32), error: &str) -> Result<(), Ended> {
+        let parked = in_tx(self.state, self.mailbox, async |scope| {
+            mailboxes::count_failure(scope, self.mailbox.id, place, error, Timestamp::now()).await
+        })
+        .await?;
+        let (_, uid) = place;
+        tracing::warn!(mailbox = %self.mailbox.id, uid, error, parked, "a mail could not be read");
+        Ok(())
+    }
+}
+
+async fn in_tx<T>(
+    state: &AppState,
+    mailbox: &Leased,
+    work: impl AsyncFnOnce(&Scope) -> ApiResult<T>,
+) -> ApiResult<T> {
+    let tx = std::sync::Arc::new(state.db.begin().await?);
+    let scope = SystemScope::new(Conn::Tx(std::sync::Arc::clone(&tx))).account(mailbox.account_id);
+    let done = work(&scope).await?;
+    drop(scope);
+    tx.commit_shared().await?;
+    Ok(done)
+}
+
+/// What the mail is. The parser promises not to panic; a promise of a reader of hostile bytes is not relied on.
+async fn understand(session: &mut Session, fetched: Fetched) -> Result<Mail, VerifyError> {
+    let Fetched { uid, bytes } = fetched;
+    let read = |bytes: &[u8]| catch_unwind(|| (needs_body(bytes), classify(bytes)));
+    let (wants_body, mail) = read(&bytes).map_err(|_| VerifyError::ProtocolFailed)?;
+    if !wants_body {
+        return Ok(mail);
+    }
+    match session.beginning(uid).await? {
+        Some(whole) => read(&whole).map(|(_, mail)| mail).map_err(|_| VerifyError::ProtocolFailed),
+        None => Ok(mail),
+    }
+}

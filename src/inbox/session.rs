@@ -1,0 +1,187 @@
+//! One reading of one mailbox over IMAP (RFC 3501, RFC 9051): bounded in time and size, and for reading only (EXAMINE and
+//! PEEK), so that nothing is marked, moved or deleted.
+
+use std::time::Duration;
+
+use async_imap::{
+    Client,
+    imap_proto::{AttributeValue, MailboxDatum, Response, ResponseCode, Status},
+};
+use tokio::{
+    io::{AsyncWriteExt as _, BufReader},
+    time::timeout,
+};
+
+use super::metered::Metered;
+use crate::{
+    clock::Timestamp,
+    net::{
+        Dialer, MailStream, VerifyError,
+        imap_probe::{Mailbox, open_imap},
+    },
+};
+
+/// From the dial to the end of LOGIN.
+const LOGIN: Duration = Duration::from_secs(45);
+/// Each command.
+const COMMAND: Duration = Duration::from_secs(45);
+/// How much of a mail's headers is read.
+const HEADERS: usize = 64 * 1024;
+/// How much of a notice is read: the server's words come first, then the returned headers.
+const NOTICE: usize = 256 * 1024;
+
+/// An open mailbox.
+pub(super) struct Session {
+    client: Client<Metered<BufReader<MailStream>>>,
+    commands: u32,
+}
+
+/// What the server says of the mailbox.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Examined {
+    /// Changes when UIDs are given anew.
+    pub(super) uid_validity: u32,
+    /// The UID that the next mail will have, if the server tells.
+    pub(super) uid_next: Option<u32>,
+}
+
+/// The headers of a mail.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Fetched {
+    pub(super) uid: u32,
+    pub(super) bytes: Vec<u8>,
+}
+
+impl Session {
+    /// Connects and logs in.
+    pub(super) async fn open(dialer: &Dialer, mailbox: &Mailbox<'_>) -> Result<Self, VerifyError> {
+        let stream = open_imap(dialer, mailbox, LOGIN).await?;
+        Ok(Self { client: Client::new(Metered::new(stream)), commands: 0 })
+    }
+
+    /// Opens INBOX for reading only.
+    pub(super) async fn examine(&mut self) -> Result<Examined, VerifyError> {
+        let (mut validity, mut next) = (None, None);
+        self.ask("EXAMINE INBOX", |response| {
+            if let Response::Data { outcome, .. } = response {
+                match outcome.code {
+                    Some(ResponseCode::UidValidity(n)) => validity = Some(n),
+                    Some(ResponseCode::UidNext(n)) => next = Some(n),
+                    _ => {}
+                }
+            }
+        })
+        .await?;
+        let uid_validity = validity.ok_or(VerifyError::ProtocolFailed)?;
+        Ok(Examined { uid_validity, uid_next: next })
+    }
+
+    /// The mails behind this UID, lowest first.
+    pub(super) async fn search_after(&mut self, uid: u32) -> Result<Vec<u32>, VerifyError> {
+        let from = uid.saturating_add(1);
+        let mut found = self.search(&format!("UID SEARCH UID {from}:*")).await?;
+        // `n:*` is never empty: it names the last mail where there is none behind n (RFC 3501, section 6.4.8).
+        found.retain(|one| *one > uid);
+        Ok(found)
+    }
+
+    /// The mails that arrived on this day or later, lowest first.
+    pub(super) async fn search_since(&mut self, day: Timestamp) -> Result<Vec<u32>, VerifyError> {
+        let day = day.to_datetime().format("%d-%b-%Y");
+        self.search(&format!("UID SEARCH SINCE {day}")).await
+    }
+
+    async fn search(&mut self, command: &str) -> Result<Vec<u32>, VerifyError> {
+        let mut found = Vec::new();
+        self.ask(command, |response| {
+            if let Response::MailboxData(MailboxDatum::Search(uids)) = response {
+                found.extend_from_slice(uids);
+            }
+        })
+        .await?;
+        found.sort_unstable();
+        found.dedup();
+        Ok(found)
+    }
+
+    /// The headers of these mails, as far as they are still there, lowest first.
+    pub(super) async fn headers(&mut self, uids: &[u32]) -> Result<Vec<Fetched>, VerifyError> {
+        let list: Vec<String> = uids.iter().map(u32::to_string).collect();
+        let command = format!("UID FETCH {} (UID BODY.PEEK[HEADER]<0.{HEADERS}>)", list.join(","));
+        let mut fetched = self.fetch(&command).await?;
+        fetched.retain(|one| uids.contains(&one.uid));
+        fetched.sort_unstable_by_key(|one| one.uid);
+        fetched.dedup_by_key(|one| one.uid);
+        Ok(fetched)
+    }
+
+    /// The beginning of a mail, headers included; none if it is gone.
+    pub(super) async fn beginning(&mut self, uid: u32) -> Result<Option<Vec<u8>>, VerifyError> {
+        let command = format!("UID FETCH {uid} (UID BODY.PEEK[]<0.{NOTICE}>)");
+        let fetched = self.fetch(&command).await?;
+        Ok(fetched.into_iter().find(|one| one.uid == uid).map(|one| one.bytes))
+    }
+
+    async fn fetch(&mut self, command: &str) -> Result<Vec<Fetched>, VerifyError> {
+        let mut fetched = Vec::new();
+        self.ask(command, |response| {
+            if let Response::Fetch(_, attributes) = response {
+                fetched.extend(read_fetch(attributes));
+            }
+        })
+        .await?;
+        Ok(fetched)
+    }
+
+    /// Says goodbye; best effort.
+    pub(super) async fn close(mut self) {
+        if self.ask("LOGOUT", |_| {}).await.is_err() {
+            tracing::trace!("an IMAP server did not say goodbye");
+        }
+    }
+
+    /// One command to its end; what comes before is shown to `each`.
+    async fn ask(&mut self, command: &str, each: impl FnMut(&Response<'_>)) -> Result<(), VerifyError> {
+        timeout(COMMAND, self.converse(command, each)).await.map_err(|_| VerifyError::Timeout)?
+    }
+
+    async fn converse(
+        &mut self,
+        command: &str,
+        mut each: impl FnMut(&Response<'_>),
+    ) -> Result<(), VerifyError> {
+        self.commands += 1;
+        let tag = format!("a{}", self.commands);
+        // Written by ourselves: of async-imap only a session may, and a session exists by its own LOGIN alone.
+        let line = format!("{tag} {command}\r\n");
+        let stream = self.client.get_mut();
+        stream.write_all(line.as_bytes()).await.map_err(|_| VerifyError::ProtocolFailed)?;
+        stream.flush().await.map_err(|_| VerifyError::ProtocolFailed)?;
+        let says_goodbye = command == "LOGOUT";
+        loop {
+            let read = self.client.read_response().await.map_err(|_| VerifyError::ProtocolFailed)?;
+            let response = read.ok_or(VerifyError::ProtocolFailed)?;
+            match response.parsed() {
+                Response::Done { tag: ended, status, .. } if ended.0 == tag => {
+                    return if *status == Status::Ok { Ok(()) } else { Err(VerifyError::ProtocolFailed) };
+                }
+                Response::Data { status: Status::Bye, .. } if !says_goodbye => {
+                    return Err(VerifyError::ProtocolFailed);
+                }
+                other => each(other),
+            }
+        }
+    }
+}
+
+fn read_fetch(attributes: &[AttributeValue<'_>]) -> Option<Fetched> {
+    let uid = attributes.iter().find_map(|one| match one {
+        AttributeValue::Uid(uid) => Some(*uid),
+        _ => None,
+    })?;
+    let bytes = attributes.iter().find_map(|one| match one {
+        AttributeValue::BodySection { data, .. } => Some(data.as_deref().unwrap_or_default().to_vec()),
+        _ => None,
+    })?;
+    Some(Fetched { uid, bytes })
+}

@@ -1,0 +1,62 @@
+//! What came back for a delivery, and what that proves: a machine's answer, that it arrived; a notice, that it did not.
+//! An uncertain delivery is settled by it. The one account of it: whoever hears something of a delivery calls this.
+
+use super::{Model, Resolution, resolve};
+use crate::{
+    clock::Timestamp,
+    errors::{ApiResult, Code},
+    models::{
+        enrollments::{self, Stop},
+        states::DeliveryState,
+    },
+    tenancy::Scope,
+};
+
+/// What came back.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Evidence {
+    /// It was taken: a machine answered, or a server says that it is still trying.
+    Arrived,
+    /// The contact answered.
+    Replied,
+    /// It came back.
+    Failed {
+        /// What the notice says, at most 500 bytes.
+        reason: String,
+    },
+}
+
+/// Notes what came back for a delivery; nothing that is known already is counted again.
+///
+/// # Errors
+/// What the database refuses.
+pub async fn note(scope: &Scope, known: &Model, evidence: Evidence, now: Timestamp) -> ApiResult<()> {
+    if known.state == DeliveryState::Uncertain {
+        // The server took it, or nothing could have come back. Somebody else may have settled it meanwhile.
+        match resolve(scope, known, Resolution::Sent, now).await {
+            Err(error) if error.code == Code::Unprocessable => {}
+            settled => drop(settled?),
+        }
+    }
+    match evidence {
+        Evidence::Arrived => Ok(()),
+        Evidence::Replied => enrollments::stop_one(scope, known.enrollment_id, Stop::Replied, now).await,
+        Evidence::Failed { reason } => {
+            count_bounce(scope, known).await?;
+            enrollments::stop_one(scope, known.enrollment_id, Stop::Bounced { reason }, now).await
+        }
+    }
+}
+
+/// A message that was accepted bounced after all: it weighs in the health of the day on which it was sent.
+async fn count_bounce(scope: &Scope, known: &Model) -> ApiResult<()> {
+    let sql = "UPDATE deliveries SET state = 'bounced' WHERE account_id = $1 AND id = $2 AND state = 'sent' \
+               RETURNING sent_at";
+    let Some(row) = scope.query_one(sql, [known.id.into()]).await? else { return Ok(()) };
+    let Some(sent_at) = row.try_get::<Option<Timestamp>>("", "sent_at")? else { return Ok(()) };
+    // The primary key of credential_days.
+    let sql = "UPDATE credential_days SET bounced = bounced + 1 \
+               WHERE account_id = $1 AND smtp_credential_id = $2 AND day = $3";
+    scope.execute(sql, [known.smtp_credential_id.into(), sent_at.day().into()]).await?;
+    Ok(())
+}
