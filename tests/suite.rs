@@ -12,6 +12,7 @@
 mod contract;
 mod engine;
 mod faults;
+mod inbox;
 mod jobs;
 mod models;
 mod requests;

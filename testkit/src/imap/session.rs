@@ -48,7 +48,8 @@ async fn say(io: &mut BufReader<TcpStream>, text: &str) -> io::Result<()> {
 
 fn next_trouble(state: &Mutex<State>, command: &str) -> Option<Trouble> {
     let mut state = state.lock();
-    let found = state.troubles.iter_mut().find(|(start, _, left)| *left > 0 && command.starts_with(start.as_str()));
+    let found =
+        state.troubles.iter_mut().find(|(start, _, left)| *left > 0 && command.starts_with(start.as_str()));
     let (_, trouble, left) = found?;
     if *left != u32::MAX {
         *left -= 1;
@@ -87,7 +88,8 @@ fn answer(state: &Mutex<State>, tag: &str, command: &str, upper: &str) -> Vec<u8
     let text = if upper.starts_with("CAPABILITY") {
         format!("* CAPABILITY IMAP4rev1\r\n{done}")
     } else if upper.starts_with("LOGIN") {
-        let good = state.password.as_ref().is_none_or(|password| command.ends_with(&format!("\"{password}\"")));
+        let good =
+            state.password.as_ref().is_none_or(|password| command.ends_with(&format!("\"{password}\"")));
         if good { done } else { format!("{tag} NO [AUTHENTICATIONFAILED] no\r\n") }
     } else if upper.starts_with("EXAMINE") || upper.starts_with("SELECT") {
         format!(
@@ -116,7 +118,8 @@ fn answer(state: &Mutex<State>, tag: &str, command: &str, upper: &str) -> Vec<u8
 fn search(mails: &[Mail], command: &str) -> String {
     let from = command.split(" UID ").nth(1).and_then(|range| range.split(':').next()?.parse::<u32>().ok());
     let last = mails.last().map(|mail| mail.uid);
-    let found = mails.iter().filter(|mail| from.is_none_or(|from| mail.uid >= from || Some(mail.uid) == last));
+    let found =
+        mails.iter().filter(|mail| from.is_none_or(|from| mail.uid >= from || Some(mail.uid) == last));
     found.map(|mail| format!(" {}", mail.uid)).collect()
 }
 
@@ -131,7 +134,8 @@ fn fetch(mails: &[Mail], command: &str) -> Vec<u8> {
     let headers_only = command.contains("[HEADER]");
     let mut answer = Vec::new();
     for (number, mail) in (1..).zip(mails).filter(|(_, mail)| wanted.contains(&mail.uid)) {
-        let end = mail.bytes.windows(4).position(|four| four == b"\r\n\r\n").map_or(mail.bytes.len(), |at| at + 4);
+        let end =
+            mail.bytes.windows(4).position(|four| four == b"\r\n\r\n").map_or(mail.bytes.len(), |at| at + 4);
         let part = if headers_only { mail.bytes.get(..end).unwrap_or_default() } else { &mail.bytes };
         let part = part.get(..part.len().min(most)).unwrap_or_default();
         let section = if headers_only { "HEADER" } else { "" };

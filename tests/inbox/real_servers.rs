@@ -1,0 +1,1 @@
+//! Against Postfix and Dovecot, which `.ci/mail` starts: run by it alone.
