@@ -225,7 +225,10 @@ impl Reader<'_> {
             own: &self.own,
         };
         match apply(&target, uid, &mail).await {
-            Ok(Applied::Stored) => self.seen.matched += 1,
+            Ok(Applied::Stored) => {
+                self.seen.matched += 1;
+                self.state.doorbells.webhooks.ring();
+            }
             Ok(Applied::Unmatched) => self.seen.unmatched += 1,
             Ok(Applied::LostLease) => return Err(Ended::LostLease),
             Err(error) => {
