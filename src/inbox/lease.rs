@@ -1,7 +1,7 @@
 //! Mailboxes as leases: which are due, who reads one, and how it is left. A lease ends with its time, by the database's
 //! clock, or with the process that holds it.
 
-use std::{sync::Arc, time::Duration};
+use std::time::Duration;
 
 use sea_orm::{DbErr, QueryResult};
 use uuid::Uuid;
@@ -53,19 +53,6 @@ pub enum Left {
     Failed(&'static str),
 }
 
-/// Runs `work` in a transaction of its own.
-async fn in_tx<T, F>(db: &Db, work: F) -> ApiResult<T>
-where
-    F: AsyncFnOnce(&SystemScope) -> ApiResult<T>,
-{
-    let tx = Arc::new(db.begin().await?);
-    let system = SystemScope::new(Conn::Tx(Arc::clone(&tx)));
-    let done = work(&system).await?;
-    drop(system);
-    tx.commit_shared().await?;
-    Ok(done)
-}
-
 /// Takes mailboxes that are due and that nobody reads. `ix_mailboxes_due`
 ///
 /// # Errors
@@ -92,7 +79,7 @@ pub async fn claim(db: &Db, process: Uuid, most: usize, now: Timestamp) -> ApiRe
     let token = new_id();
     let lease = i64::try_from(LEASE.as_micros()).unwrap_or(i64::MAX);
     let most = i64::try_from(most).unwrap_or(i64::MAX);
-    in_tx(db, async |system| {
+    SystemScope::in_transaction(db, async |system| {
         let values = [now.micros().into(), process.into(), token.into(), lease.into(), most.into()];
         let rows = system.query(&sql, values).await?;
         Ok(rows.iter().map(|row| Leased::of(row, token)).collect::<Result<_, DbErr>>()?)
@@ -131,7 +118,7 @@ fn wait_after(failures: i32, every: Duration) -> Duration {
 /// # Errors
 /// What the database refuses; the lease then ends with its time.
 pub async fn leave(db: &Db, leased: &Leased, left: &Left, every: Duration, now: Timestamp) -> ApiResult<()> {
-    in_tx(db, async |system| {
+    SystemScope::in_transaction(db, async |system| {
         let scope = system.account(leased.account_id);
         let (next, read_at, error) = match left {
             Left::Read(at) => {
@@ -180,7 +167,7 @@ async fn wake_lanes(system: &SystemScope, leased: &Leased, now: Timestamp) -> Ap
 /// # Errors
 /// What the database refuses.
 pub async fn free(db: &Db, process: Uuid) -> ApiResult<()> {
-    in_tx(db, async |system| {
+    SystemScope::in_transaction(db, async |system| {
         let sql = "UPDATE mailboxes SET process_id = NULL, lease_token = NULL, leased_until = NULL WHERE process_id = $1";
         system.execute(sql, [process.into()]).await?;
         Ok(())
@@ -206,7 +193,10 @@ pub async fn adopt_missing(db: &Db, now: Timestamp) -> ApiResult<()> {
             username: row.try_get("", "imap_username")?,
         };
         let account: Uuid = row.try_get("", "account_id")?;
-        in_tx(db, async |system| mailboxes::adopt(&system.account(account), &name, now).await).await?;
+        SystemScope::in_transaction(db, async |system| {
+            mailboxes::adopt(&system.account(account), &name, now).await
+        })
+        .await?;
     }
     Ok(())
 }

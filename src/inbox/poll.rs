@@ -162,7 +162,7 @@ impl Reader<'_> {
         // After a failure one by one, so that it is known which mail it is.
         let careful = self.mailbox.failures > 0;
         for some in uids.chunks(if careful { 1 } else { AT_ONCE }) {
-            self.read_some(scope, session, validity, some).await?;
+            self.read_some(session, validity, some).await?;
         }
         if more {
             return Ok(Left::More);
@@ -174,18 +174,12 @@ impl Reader<'_> {
         Ok(Left::Read(began))
     }
 
-    async fn read_some(
-        &mut self,
-        scope: &Scope,
-        session: &mut Session,
-        validity: u32,
-        uids: &[u32],
-    ) -> Result<(), Ended> {
+    async fn read_some(&mut self, session: &mut Session, validity: u32, uids: &[u32]) -> Result<(), Ended> {
         let fetched = match session.headers(uids).await {
             Ok(fetched) => fetched,
             Err(error) => {
                 if let [uid] = uids {
-                    self.count_failure(scope, (validity, *uid), error.as_str()).await?;
+                    self.count_failure((validity, *uid), error.as_str()).await?;
                 }
                 return Err(error.into());
             }
@@ -196,7 +190,7 @@ impl Reader<'_> {
                 // What comes before it is read.
                 self.advance(validity, uid.saturating_sub(1)).await?;
                 if let Ended::Mail(error) = &ended {
-                    self.count_failure(scope, (validity, uid), error.as_str()).await?;
+                    self.count_failure((validity, uid), error.as_str()).await?;
                 }
                 return Err(ended);
             }
@@ -240,35 +234,26 @@ impl Reader<'_> {
     }
 
     async fn advance(&self, validity: u32, uid: u32) -> Result<(), Ended> {
-        let held = in_tx(self.state, self.mailbox, async |scope| {
-            mailboxes::advance(scope, self.mailbox.id, self.mailbox.token, validity, uid).await
+        let held: ApiResult<bool> = SystemScope::in_transaction(&self.state.db, async |system| {
+            let scope = system.account(self.mailbox.account_id);
+            mailboxes::advance(&scope, self.mailbox.id, self.mailbox.token, validity, uid).await
         })
-        .await?;
+        .await;
+        let held = held?;
         if held { Ok(()) } else { Err(Ended::LostLease) }
     }
 
-    async fn count_failure(&self, _: &Scope, place: (u32, u32), error: &str) -> Result<(), Ended> {
-        let parked = in_tx(self.state, self.mailbox, async |scope| {
-            mailboxes::count_failure(scope, self.mailbox.id, place, error, Timestamp::now()).await
+    async fn count_failure(&self, place: (u32, u32), error: &str) -> Result<(), Ended> {
+        let parked: ApiResult<bool> = SystemScope::in_transaction(&self.state.db, async |system| {
+            let scope = system.account(self.mailbox.account_id);
+            mailboxes::count_failure(&scope, self.mailbox.id, place, error, Timestamp::now()).await
         })
-        .await?;
+        .await;
+        let parked = parked?;
         let (_, uid) = place;
         tracing::warn!(mailbox = %self.mailbox.id, uid, error, parked, "a mail could not be read");
         Ok(())
     }
-}
-
-async fn in_tx<T>(
-    state: &AppState,
-    mailbox: &Leased,
-    work: impl AsyncFnOnce(&Scope) -> ApiResult<T>,
-) -> ApiResult<T> {
-    let tx = std::sync::Arc::new(state.db.begin().await?);
-    let scope = SystemScope::new(Conn::Tx(std::sync::Arc::clone(&tx))).account(mailbox.account_id);
-    let done = work(&scope).await?;
-    drop(scope);
-    tx.commit_shared().await?;
-    Ok(done)
 }
 
 /// What the mail is. The parser promises not to panic; a promise of a reader of hostile bytes is not relied on.
