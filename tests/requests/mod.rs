@@ -15,6 +15,7 @@ mod forecast;
 mod outreaches;
 mod preview;
 mod recipients;
+mod rate_limits;
 mod test_send;
 mod unsubscribe;
 mod webhooks;
