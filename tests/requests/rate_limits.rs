@@ -71,8 +71,7 @@ async fn past_its_limit_a_key_is_refused_before_its_body_and_no_other_key_is() {
             w.alice.get("/account").await.assert_status_ok();
         }
         let large = vec![b' '; (1 << 20) + 1];
-        let refused =
-            w.server.post("/api_keys").authorization_bearer(&w.alice.key).bytes(large.into()).await;
+        let refused = w.server.post("/api_keys").authorization_bearer(&w.alice.key).bytes(large.into()).await;
         assert_eq!(refused.status_code(), StatusCode::TOO_MANY_REQUESTS);
         assert_eq!(left(&refused, 3), 0);
         let wait = header(&refused, "retry-after").unwrap();
