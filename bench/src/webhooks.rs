@@ -1,15 +1,16 @@
-//! How fast events reach endpoints: deliveries per second from the first that arrives to the last, at a receiver in this process that only counts. The events are written before, behind the application.
+//! How fast events reach endpoints: deliveries per second from the first that arrives to the last, at a receiver in this
+//! process that only counts. The events are written before, behind the application.
 
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use serde_json::json;
 use testkit::{
-    api::{Api, Error, text},
+    api::{Error, text},
     receiver::Receiver,
     wait::eventually,
 };
 
-use crate::{database::Database, process::Usage, say};
+use crate::{app::App, process::Usage, say};
 
 /// What is measured.
 #[derive(Clone, Copy, Debug, clap::Args)]
@@ -26,14 +27,9 @@ pub struct Arguments {
 ///
 /// # Errors
 /// A call that failed, or not everything came, or something came twice.
-pub async fn measure(
-    arguments: Arguments,
-    api: Api,
-    pid: i32,
-    database: &Database,
-    within: Duration,
-) -> Result<(), Error> {
+pub async fn measure(arguments: Arguments, app: &App) -> Result<(), Error> {
     let Arguments { deliveries, endpoints } = arguments;
+    let (api, pid, database, within) = (app.api()?, app.pid(), &app.database, app.within);
     let receiver = Receiver::start_counting().await?;
     let account = api.post("/signup", &json!({ "email": "bench@example.com" })).await?;
     let account_id = text(&account, "/account_id")?;

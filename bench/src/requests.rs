@@ -1,0 +1,175 @@
+//! How many requests a second the API answers over 16 kept connections: one contact, list pages at the beginning and far
+//! into a large list, and small writes with an `Idempotency-Key`. The load comes from `wrk` (Debian package of that name).
+
+use std::{fmt::Write as _, path::Path};
+
+use clap::Args;
+use serde_json::{Value, json};
+use tempfile::TempDir;
+use testkit::api::{Api, Error, text};
+use tokio::{fs, process::Command};
+
+use crate::{app::App, process::Usage, say};
+
+/// Rows of one import in JSON.
+const CHUNK: u64 = 50_000;
+/// Contacts that are asked for one by one, in turn.
+const SAMPLE: usize = 1_000;
+/// Rows of a page that is measured.
+const PAGE: u64 = 50;
+
+/// What to measure requests with.
+#[derive(Clone, Copy, Debug, Args)]
+pub struct Arguments {
+    /// Contacts in the list.
+    #[arg(long, default_value_t = 1_000_000)]
+    rows: u64,
+    /// The page, of 50 rows, that counts as deep.
+    #[arg(long, default_value_t = 10_000)]
+    deep_page: u64,
+    /// Connections that are kept open.
+    #[arg(long, default_value_t = 16)]
+    connections: u16,
+    /// Seconds for each figure.
+    #[arg(long, default_value_t = 10)]
+    seconds: u16,
+    /// Times that each is measured.
+    #[arg(long, default_value_t = 5)]
+    runs: u16,
+}
+
+/// Fills the account and measures each kind of request.
+///
+/// # Errors
+/// A call that failed, or an answer that is no success under load.
+pub async fn measure(arguments: Arguments, app: &App) -> Result<(), Error> {
+    let api = app.api()?;
+    let account = api.post("/signup", &json!({ "email": "bench@example.com" })).await?;
+    let key = text(&account, "/api_key/plaintext")?;
+    let api = api.with_key(key.clone());
+    let mut from = 0;
+    while from < arguments.rows {
+        let to = arguments.rows.min(from + CHUNK);
+        api.post("/contact_imports", &contacts(from, to)).await?;
+        from = to;
+    }
+    let first = format!("/contacts?limit={PAGE}");
+    let deep = format!("{first}&after={}", cursor_at(&api, (arguments.deep_page.max(2) - 1) * PAGE).await?);
+    let load = Load { arguments, app, key: &key, scripts: tempfile::tempdir()? };
+    say(&format!("database={} rows={}", app.database.kind(), arguments.rows))?;
+    load.run("get_contact", &gets(&sample(&api).await?)).await?;
+    load.run("first_page", &gets(&[first])).await?;
+    load.run("deep_page", &gets(&[deep])).await?;
+    load.run("keyed_post", POSTS).await
+}
+
+fn contacts(from: u64, to: u64) -> Value {
+    let people = (from..to).map(|n| {
+        json!({
+            "email": format!("person-{n}@example.com"), "first_name": format!("First{n}"),
+            "last_name": format!("Last{n}"), "company": format!("Company {n}"),
+            "custom": { "city": format!("City {n}") },
+        })
+    });
+    json!({ "contact_import": { "name": format!("From {from}"), "contacts": people.collect::<Vec<_>>() } })
+}
+
+/// The id of the row with that place in the list.
+async fn cursor_at(api: &Api, place: u64) -> Result<String, Error> {
+    let (mut left, mut after) = (place, String::new());
+    while left > 0 {
+        let limit = left.min(1_000);
+        let page = api.get(&format!("/contacts?limit={limit}{after}")).await?;
+        let last = page.as_array().and_then(|rows| rows.last()).ok_or("the list is too short")?;
+        after = format!("&after={}", text(last, "/id")?);
+        left -= limit;
+    }
+    Ok(after.trim_start_matches("&after=").to_owned())
+}
+
+async fn sample(api: &Api) -> Result<Vec<String>, Error> {
+    let page = api.get(&format!("/contacts?limit={SAMPLE}")).await?;
+    let rows = page.as_array().ok_or("a list was expected")?;
+    rows.iter().map(|row| Ok(format!("/contacts/{}", text(row, "/id")?))).collect()
+}
+
+/// A script that asks for the paths in turn.
+fn gets(paths: &[String]) -> String {
+    let mut script = String::from("local paths = {");
+    for path in paths {
+        // Writing into a String cannot fail.
+        let _: std::fmt::Result = write!(script, "\"{path}\",");
+    }
+    script.push_str(
+        "}\nlocal n = 0\nfunction request() n = n % #paths + 1 return wrk.format(\"GET\", paths[n]) end\n",
+    );
+    script
+}
+
+/// Imports of one contact, none like another.
+const POSTS: &str = r#"
+math.randomseed(os.time())
+local run, n = math.random(1, 2 ^ 30), 0
+function request()
+  n = n + 1
+  wrk.headers["Idempotency-Key"] = "bench-" .. run .. "-" .. n
+  local body = '{"contact_import":{"name":"One","contacts":[{"email":"' .. run .. "-" .. n ..
+    '@example.org","first_name":"First","last_name":"Last","company":"Company"}]}}'
+  return wrk.format("POST", "/contact_imports", nil, body)
+end
+"#;
+
+struct Load<'a> {
+    arguments: Arguments,
+    app: &'a App,
+    key: &'a str,
+    scripts: TempDir,
+}
+
+impl Load<'_> {
+    async fn run(&self, name: &str, script: &str) -> Result<(), Error> {
+        let file = self.scripts.path().join(format!("{name}.lua"));
+        fs::write(&file, script).await?;
+        let mut rates = Vec::new();
+        let before = Usage::of(self.app.pid())?;
+        let mut answered = 0.0;
+        for _ in 0..self.arguments.runs {
+            let rate = self.once(&file).await?;
+            answered += rate * f64::from(self.arguments.seconds);
+            rates.push(rate);
+        }
+        let used = Usage::of(self.app.pid())?.since(&before);
+        rates.sort_by(f64::total_cmp);
+        let middle = rates.get(rates.len() / 2).ok_or("nothing was measured")?;
+        let (least, most) = (rates.first().unwrap_or(middle), rates.last().unwrap_or(middle));
+        say(&format!(
+            "{name}: requests_per_second={middle:.0} ({least:.0}-{most:.0}) cpu_ms_per_request={:.3} peak_rss_mib={}",
+            used.cpu.as_secs_f64() * 1000.0 / answered,
+            used.peak_kib / 1024
+        ))?;
+        Ok(())
+    }
+
+    async fn once(&self, script: &Path) -> Result<f64, Error> {
+        let connections = self.arguments.connections;
+        let ran = Command::new("wrk")
+            .args(["-t1", &format!("-c{connections}"), &format!("-d{}s", self.arguments.seconds)])
+            .args(["-H", &format!("Authorization: Bearer {}", self.key)])
+            .args(["-H", "Content-Type: application/json"])
+            .arg("-s")
+            .arg(script)
+            .arg(&self.app.base)
+            .kill_on_drop(true)
+            .output()
+            .await
+            .map_err(|error| format!("wrk: {error}; is the package `wrk` installed?"))?;
+        let said = String::from_utf8_lossy(&ran.stdout);
+        if let Some(bad) =
+            said.lines().find(|line| line.contains("Non-2xx") || line.contains("Socket errors"))
+        {
+            return Err(bad.trim().to_owned().into());
+        }
+        let rate = said.lines().find_map(|line| line.trim().strip_prefix("Requests/sec:"));
+        Ok(rate.ok_or_else(|| format!("wrk said: {said}"))?.trim().parse()?)
+    }
+}
