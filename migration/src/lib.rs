@@ -11,6 +11,7 @@ mod m20261124_000003_create_campaigns;
 mod m20261124_000004_create_enrollments;
 mod m20261124_000005_create_engine;
 mod m20261124_000010_create_webhooks;
+mod m20261124_000020_report_imports;
 mod m20261124_000021_create_mailboxes;
 
 /// All steps in order.
@@ -27,6 +28,7 @@ impl MigratorTrait for Migrator {
             Box::new(m20261124_000004_create_enrollments::Migration),
             Box::new(m20261124_000005_create_engine::Migration),
             Box::new(m20261124_000010_create_webhooks::Migration),
+            Box::new(m20261124_000020_report_imports::Migration),
             Box::new(m20261124_000021_create_mailboxes::Migration),
         ]
     }

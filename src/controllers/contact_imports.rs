@@ -40,10 +40,8 @@ async fn create(
     write: Write<NewContactImport>,
 ) -> ApiResult<Created<NewImport>> {
     let key = AppState::of(&ctx)?.suppression_key;
-    let (name, mut rows) = write.body.parse()?;
-    let valid = std::mem::take(&mut rows.valid);
-    let made = contact_imports::create(&write.scope, &key, name, valid, Timestamp::now()).await?;
-    Ok(Created(NewImport::new(made, rows)))
+    let made = contact_imports::create(&write.scope, &key, write.body.parse()?, Timestamp::now()).await?;
+    Ok(Created(made.into()))
 }
 
 #[debug_handler(state = AppContext)]
@@ -55,8 +53,7 @@ async fn list(scope: Scope, list: List) -> ApiResult<Listed<ContactImport>> {
 #[debug_handler(state = AppContext)]
 async fn show(path: PathIds, scope: Scope, _: Query<NoFields>) -> ApiResult<Json<ContactImportDetail>> {
     let import = scope.get::<Entity>(path.id("id", Entity::MISSING)?).await?;
-    let contact_count = contact_imports::contact_count(&scope, import.id).await?;
-    Ok(Json(ContactImportDetail::new(import, contact_count)))
+    Ok(Json(import.into()))
 }
 
 #[debug_handler(state = AppContext)]

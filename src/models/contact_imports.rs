@@ -1,71 +1,125 @@
 //! Contact imports: named bulk inserts that contacts live in.
 
+use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 pub use super::_entities::contact_imports::{ActiveModel, Column, Entity, Model};
 use super::{
-    contact_rows::{self, NewContact},
+    contact_rows::{self, NewContact, RowFailures},
     states::JobStatus,
     suppressions,
 };
 use crate::{
     clock::{Timestamp, new_id},
     crypto::SuppressionKey,
-    errors::{ApiError, ApiResult},
+    errors::{ApiError, ApiResult, Failures},
     tenancy::{Scope, TenantEntity, tenant_entity},
 };
 
 tenant_entity!(contact_imports, ContactImportNotFound, visible: "contact_imports.deleted_at IS NULL");
 
-/// What an import became.
+/// How many of the rows that were left out are kept and shown.
+pub const MOST_REPORTED: usize = 100;
+/// Characters of an unusable address that are repeated to the client.
+const SHOWN_EMAIL: usize = 255;
+
+/// Rows that were checked.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Imported {
-    /// The import; its `record_count` is how many contacts it brought.
-    pub import: Model,
-    /// How many rows had an address that the account, or an earlier row, has.
-    pub skipped: u64,
+pub struct NewImport {
+    /// The import's name.
+    pub name: String,
+    /// The rows that can be imported.
+    pub valid: Vec<NewContact>,
+    /// The first of those that cannot.
+    pub invalid: Vec<LeftOut>,
+    /// How many cannot.
+    pub invalid_count: u64,
+}
+
+/// A row that was left out, as it is kept and shown.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LeftOut {
+    /// Its place among the rows, from 0.
+    pub index: u64,
+    /// The address as it was given, cut to 255 characters.
+    pub email: Option<String>,
+    /// Why, for people.
+    pub message: String,
+}
+
+impl LeftOut {
+    /// A row whose fields did not pass.
+    pub fn new(index: u64, email: Option<&str>, failures: RowFailures) -> Self {
+        let mut all = Failures::new();
+        failures.into_iter().for_each(|(field, reason)| all.add(field, reason));
+        let email =
+            email.map(|text| text.chars().filter(|letter| *letter != '\0').take(SHOWN_EMAIL).collect());
+        Self { index, email, message: ApiError::from(all).message.into_owned() }
+    }
+}
+
+impl Model {
+    /// The first of the rows that were left out.
+    pub fn left_out(&self) -> Vec<LeftOut> {
+        self.invalid.clone().and_then(|rows| serde_json::from_value(rows).ok()).unwrap_or_default()
+    }
 }
 
 /// Makes an import of rows that were checked.
 ///
 /// # Errors
 /// What the database refuses.
-pub async fn create(
-    scope: &Scope,
-    key: &SuppressionKey,
-    name: String,
-    rows: Vec<NewContact>,
-    now: Timestamp,
-) -> ApiResult<Imported> {
+pub async fn create(scope: &Scope, key: &SuppressionKey, new: NewImport, now: Timestamp) -> ApiResult<Model> {
     suppressions::hold_addresses(scope).await?;
-    let mut import = Model {
-        id: new_id(),
-        account_id: scope.account_id(),
-        name,
-        status: JobStatus::Completed,
-        record_count: 0,
-        created_at: now,
-        deleted_at: None,
-    };
+    let NewImport { name, valid, invalid, invalid_count } = new;
+    let given = i64::try_from(valid.len()).unwrap_or(i64::MAX);
+    let mut import = Model::begin(scope, name, now);
+    import.status = JobStatus::Completed;
+    import.invalid_count = i64::try_from(invalid_count).unwrap_or(i64::MAX);
+    import.invalid = (!invalid.is_empty()).then(|| serde_json::json!(invalid));
+    import.processed_rows = given.saturating_add(import.invalid_count);
     scope.insert::<Entity>(import.clone()).await?;
-    let given = u64::try_from(rows.len()).unwrap_or(u64::MAX);
-    let inserted = contact_rows::insert(scope, key, import.id, rows, now).await?;
+    let inserted = contact_rows::insert(scope, key, import.id, valid, now).await?;
     import.record_count = i64::try_from(inserted).unwrap_or(i64::MAX);
-    let sql = "UPDATE contact_imports SET record_count = $3 WHERE account_id = $1 AND id = $2";
-    scope.execute(sql, [import.id.into(), import.record_count.into()]).await?;
-    Ok(Imported { import, skipped: given.saturating_sub(inserted) })
+    import.contact_count = import.record_count;
+    import.skipped = given.saturating_sub(import.record_count);
+    let sql = "UPDATE contact_imports SET record_count = $3, contact_count = $3, skipped = $4 \
+               WHERE account_id = $1 AND id = $2";
+    scope.execute(sql, [import.id.into(), import.record_count.into(), import.skipped.into()]).await?;
+    Ok(import)
 }
 
-/// How many contacts an import has now.
+impl Model {
+    /// An import without rows, which is processing.
+    pub(super) fn begin(scope: &Scope, name: String, now: Timestamp) -> Self {
+        Self {
+            id: new_id(),
+            account_id: scope.account_id(),
+            name,
+            status: JobStatus::Processing,
+            record_count: 0,
+            contact_count: 0,
+            processed_rows: 0,
+            skipped: 0,
+            invalid_count: 0,
+            invalid: None,
+            failure: None,
+            created_at: now,
+            deleted_at: None,
+        }
+    }
+}
+
+/// Notes that an import lost a contact. Called before the contact changes: the import's row comes before its contacts in
+/// the lock order.
 ///
 /// # Errors
 /// What the database refuses.
-pub async fn contact_count(scope: &Scope, id: Uuid) -> ApiResult<i64> {
-    // ix_contacts_import
-    let sql = "SELECT count(*) AS contacts FROM contacts \
-               WHERE account_id = $1 AND contact_import_id = $2 AND deleted_at IS NULL";
-    let row = scope.query_one(sql, [id.into()]).await?;
-    Ok(row.map(|row| row.try_get("", "contacts")).transpose()?.unwrap_or_default())
+pub async fn count_deleted(scope: &Scope, id: Uuid) -> ApiResult<()> {
+    let sql =
+        "UPDATE contact_imports SET contact_count = contact_count - 1 WHERE account_id = $1 AND id = $2";
+    scope.execute(sql, [id.into()]).await?;
+    Ok(())
 }
 
 /// Deletes an import of any size at once: its contacts are hidden with it, and their addresses are free. The rows are

@@ -2,14 +2,15 @@
 //!
 //! Whoever calls this holds the account's addresses (`suppressions::hold_addresses`).
 
-use sea_orm::Value;
+use sea_orm::Value as Bound;
+use serde_json::Value;
 use uuid::Uuid;
 
 use super::{custom_fields::CustomFields, email_address::EmailAddress, sql::holes, suppressions};
 use crate::{
     clock::{Timestamp, new_id},
     crypto::SuppressionKey,
-    errors::ApiResult,
+    errors::{ApiResult, Reason},
     tenancy::Scope,
 };
 
@@ -17,6 +18,8 @@ use crate::{
 const PER_STATEMENT: usize = 500;
 /// Parameters that differ from row to row.
 const PER_ROW: usize = 8;
+/// The greatest length of a name.
+const NAME_CHARS: usize = 255;
 
 /// A contact to be made.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -31,6 +34,58 @@ pub struct NewContact {
     pub company: Option<String>,
     /// Its own fields.
     pub custom: CustomFields,
+}
+
+/// A row as a client gave it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct GivenContact {
+    /// What should be an address.
+    pub email: Option<String>,
+    /// Its first name.
+    pub first_name: Option<String>,
+    /// Its last name.
+    pub last_name: Option<String>,
+    /// Its company.
+    pub company: Option<String>,
+    /// Its own fields.
+    pub custom: Value,
+}
+
+/// What is wrong with a row, field by field.
+pub type RowFailures = Vec<(&'static str, Reason)>;
+
+impl GivenContact {
+    /// The contact of this row.
+    ///
+    /// # Errors
+    /// The address as it was given, and every failure.
+    pub fn check(self) -> Result<NewContact, (Option<String>, RowFailures)> {
+        let Self { email: given, first_name, last_name, company, custom } = self;
+        let mut failures = Vec::new();
+        let email = EmailAddress::parse(given.as_deref().unwrap_or_default())
+            .map_err(|reason| failures.push(("email", reason)))
+            .ok();
+        for (field, text) in [("first_name", &first_name), ("last_name", &last_name), ("company", &company)] {
+            if let Some(reason) = text.as_deref().and_then(unfit_name) {
+                failures.push((field, reason));
+            }
+        }
+        let custom = CustomFields::parse(custom).map_err(|reason| failures.push(("custom", reason))).ok();
+        match (email, custom) {
+            (Some(email), Some(custom)) if failures.is_empty() => {
+                Ok(NewContact { email, first_name, last_name, company, custom })
+            }
+            _ => Err((given, failures)),
+        }
+    }
+}
+
+/// Why a name cannot be stored, if it cannot. NUL is one reason: `PostgreSQL` has no place for it.
+fn unfit_name(text: &str) -> Option<Reason> {
+    if text.contains('\0') {
+        return Some(Reason::Invalid);
+    }
+    text.chars().nth(NAME_CHARS).is_some().then_some(Reason::TooLong(NAME_CHARS))
 }
 
 /// Adds contacts to an import; answers how many were added. An address that the account has already, or that comes
@@ -79,9 +134,9 @@ async fn suppressed(
     Ok(hashes.iter().map(|hash| since.get(hash).copied()).collect())
 }
 
-fn bind(row: NewContact, key: String, unsubscribed_at: Option<Timestamp>) -> [Value; PER_ROW] {
+fn bind(row: NewContact, key: String, unsubscribed_at: Option<Timestamp>) -> [Bound; PER_ROW] {
     let NewContact { email, first_name, last_name, company, custom } = row;
-    let custom: Option<serde_json::Value> = (!custom.is_empty()).then(|| custom.into());
+    let custom: Option<Value> = (!custom.is_empty()).then(|| custom.into());
     [
         new_id().into(),
         email.as_str().to_owned().into(),

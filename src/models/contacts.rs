@@ -9,7 +9,7 @@ use uuid::Uuid;
 
 pub use super::_entities::contacts::{ActiveModel, Column, Entity, Model};
 use super::{
-    contact_rows,
+    contact_imports, contact_rows,
     custom_fields::CustomFields,
     email_address::EmailAddress,
     enrollments::{self, Stop},
@@ -121,8 +121,9 @@ async fn refuse_if_unfinished(scope: &Scope, id: Uuid) -> ApiResult<()> {
 /// # Errors
 /// `contact_not_found`.
 pub async fn delete(scope: &Scope, id: Uuid, now: Timestamp) -> ApiResult<()> {
-    scope.get::<Entity>(id).await?;
+    let row = scope.get::<Entity>(id).await?;
     enrollments::stop_contacts(scope, &[id], Stop::Deleted, now).await?;
+    contact_imports::count_deleted(scope, row.contact_import_id).await?;
     let deleted = scope
         .execute(
             "UPDATE contacts SET deleted_at = $3, email_key = NULL \

@@ -12,17 +12,16 @@ use serde::{
 
 use super::custom::Custom;
 use crate::{
-    errors::{ApiError, ApiResult, Code, Failures, Reason},
+    errors::{ApiError, ApiResult, Code, Failures},
     http::json::object,
-    models::{contact_rows::NewContact, custom_fields::CustomFields, email_address::EmailAddress},
+    models::{
+        contact_imports::{LeftOut, MOST_REPORTED, NewImport},
+        contact_rows::{GivenContact, NewContact, RowFailures},
+    },
 };
 
 /// The most contacts of one import in JSON.
 const MOST_CONTACTS: usize = 50_000;
-/// How many of the rows that were left out are reported.
-const MOST_REPORTED: usize = 100;
-/// Characters of an unusable address that are repeated to the client.
-const SHOWN_EMAIL: usize = 255;
 /// The greatest length of a name.
 const NAME_CHARS: usize = 255;
 
@@ -68,27 +67,24 @@ pub struct Rows {
 pub struct InvalidRow {
     /// Its place in the list, from 0.
     pub index: usize,
-    /// The address as it was given, cut to 255 characters.
+    /// The address as it was given.
     pub email: Option<String>,
-    failures: Vec<(&'static str, Reason)>,
+    failures: RowFailures,
 }
 
-impl InvalidRow {
-    /// Why, for people.
-    pub fn message(&self) -> String {
-        let mut failures = Failures::new();
-        self.failures.iter().for_each(|(field, reason)| failures.add(field, reason.clone()));
-        ApiError::from(failures).message.into_owned()
+impl From<InvalidRow> for LeftOut {
+    fn from(row: InvalidRow) -> Self {
+        Self::new(u64::try_from(row.index).unwrap_or(u64::MAX), row.email.as_deref(), row.failures)
     }
 }
 
 impl NewContactImport {
-    /// The name and the rows, at least one of them valid.
+    /// The import, at least one of its rows valid.
     ///
     /// # Errors
     /// `payload_too_large` above 50,000 rows, `no_contacts_provided` without any, `validation_failed` for the name or
     /// when no row is valid.
-    pub fn parse(self) -> ApiResult<(String, Rows)> {
+    pub fn parse(self) -> ApiResult<NewImport> {
         let ImportFields { name, contacts } = self.contact_import;
         let rows = contacts.unwrap_or_default();
         if rows.total > MOST_CONTACTS {
@@ -109,7 +105,9 @@ impl NewContactImport {
             }
         }
         failures.into_result()?;
-        Ok((name, rows))
+        let Rows { valid, invalid, invalid_count, total: _ } = rows;
+        let invalid = invalid.into_iter().map(LeftOut::from).collect();
+        Ok(NewImport { name, valid, invalid, invalid_count })
     }
 }
 
@@ -117,40 +115,23 @@ impl Rows {
     fn take(&mut self, row: RawRow) {
         let index = self.total;
         self.total += 1;
-        match check(row) {
+        let RawRow { email, first_name, last_name, company, custom } = row;
+        let given = GivenContact {
+            email,
+            first_name,
+            last_name,
+            company,
+            custom: custom.map(|Custom(value)| value).unwrap_or_default(),
+        };
+        match given.check() {
             Ok(contact) => self.valid.push(contact),
             Err((email, failures)) => {
                 self.invalid_count += 1;
                 if self.invalid.len() < MOST_REPORTED {
-                    let email = email.map(|text| text.chars().take(SHOWN_EMAIL).collect());
                     self.invalid.push(InvalidRow { index, email, failures });
                 }
             }
         }
-    }
-}
-
-type Refused = (Option<String>, Vec<(&'static str, Reason)>);
-
-fn check(row: RawRow) -> Result<NewContact, Refused> {
-    let RawRow { email: given, first_name, last_name, company, custom } = row;
-    let mut failures = Vec::new();
-    let email = EmailAddress::parse(given.as_deref().unwrap_or_default())
-        .map_err(|reason| failures.push(("email", reason)))
-        .ok();
-    for (field, text) in [("first_name", &first_name), ("last_name", &last_name), ("company", &company)] {
-        if text.as_ref().is_some_and(|text| text.chars().nth(NAME_CHARS).is_some()) {
-            failures.push((field, Reason::TooLong(NAME_CHARS)));
-        }
-    }
-    let custom = CustomFields::parse(custom.map(|Custom(value)| value).unwrap_or_default())
-        .map_err(|reason| failures.push(("custom", reason)))
-        .ok();
-    match (email, custom) {
-        (Some(email), Some(custom)) if failures.is_empty() => {
-            Ok(NewContact { email, first_name, last_name, company, custom })
-        }
-        _ => Err((given, failures)),
     }
 }
 

@@ -6,10 +6,9 @@ use uuid::Uuid;
 use crate::{
     clock::Timestamp,
     models::{
-        contact_imports::{Imported, Model},
+        contact_imports::{LeftOut, Model},
         states::JobStatus,
     },
-    params::contact_imports::{InvalidRow, Rows},
 };
 
 /// An import in a list.
@@ -24,23 +23,59 @@ pub struct ContactImport {
 
 impl From<Model> for ContactImport {
     fn from(row: Model) -> Self {
-        let Model { id, account_id: _, name, status, record_count, created_at, deleted_at: _ } = row;
+        let Model {
+            id,
+            account_id: _,
+            name,
+            status,
+            record_count,
+            contact_count: _,
+            processed_rows: _,
+            skipped: _,
+            invalid_count: _,
+            invalid: _,
+            failure: _,
+            created_at,
+            deleted_at: _,
+        } = row;
         Self { id, name, status, record_count, created_at }
     }
 }
 
-/// An import on its own.
+/// An import on its own: how far it is while it runs, what became of its rows afterwards.
 #[derive(Debug, Serialize)]
 pub struct ContactImportDetail {
     #[serde(flatten)]
     import: ContactImport,
     contact_count: i64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    processed_rows: Option<i64>,
+    #[serde(flatten)]
+    result: Option<ImportResult>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    error: Option<String>,
 }
 
-impl ContactImportDetail {
-    /// Shows an import with the contacts that it has now.
-    pub fn new(row: Model, contact_count: i64) -> Self {
-        Self { import: row.into(), contact_count }
+/// What became of the rows. All of it is there, also when it is nothing.
+#[derive(Debug, Serialize)]
+struct ImportResult {
+    skipped: i64,
+    invalid_count: i64,
+    invalid: Vec<LeftOut>,
+}
+
+impl From<Model> for ContactImportDetail {
+    fn from(row: Model) -> Self {
+        let running = row.status == JobStatus::Processing;
+        let result =
+            ImportResult { skipped: row.skipped, invalid_count: row.invalid_count, invalid: row.left_out() };
+        Self {
+            contact_count: row.contact_count,
+            processed_rows: running.then_some(row.processed_rows),
+            result: (!running).then_some(result),
+            error: row.failure.clone(),
+            import: row.into(),
+        }
     }
 }
 
@@ -51,40 +86,22 @@ pub struct NewImport {
     name: String,
     record_count: i64,
     #[serde(skip_serializing_if = "Option::is_none")]
-    skipped: Option<u64>,
+    skipped: Option<i64>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    invalid_count: Option<u64>,
+    invalid_count: Option<i64>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
-    invalid: Vec<Invalid>,
+    invalid: Vec<LeftOut>,
 }
 
-/// A row that was left out.
-#[derive(Debug, Serialize)]
-struct Invalid {
-    index: usize,
-    email: Option<String>,
-    message: String,
-}
-
-impl NewImport {
-    /// Shows what became of the rows; `rows` are those of the body, less the valid ones.
-    pub fn new(made: Imported, rows: Rows) -> Self {
-        let Imported { import, skipped } = made;
-        let invalid = rows.invalid.into_iter().map(Invalid::from).collect();
+impl From<Model> for NewImport {
+    fn from(made: Model) -> Self {
         Self {
-            id: import.id,
-            name: import.name,
-            record_count: import.record_count,
-            skipped: Some(skipped).filter(|count| *count > 0),
-            invalid_count: Some(rows.invalid_count).filter(|count| *count > 0),
-            invalid,
+            id: made.id,
+            record_count: made.record_count,
+            skipped: Some(made.skipped).filter(|count| *count > 0),
+            invalid_count: Some(made.invalid_count).filter(|count| *count > 0),
+            invalid: made.left_out(),
+            name: made.name,
         }
-    }
-}
-
-impl From<InvalidRow> for Invalid {
-    fn from(row: InvalidRow) -> Self {
-        let message = row.message();
-        Self { index: row.index, email: row.email, message }
     }
 }

@@ -209,6 +209,12 @@ fn import(account_id: Uuid) -> contact_imports::Model {
         name: "an import".into(),
         status: JobStatus::Completed,
         record_count: 3,
+        contact_count: 2,
+        processed_rows: 7,
+        skipped: 4,
+        invalid_count: 5,
+        invalid: Some(json!([{ "index": 1, "email": null, "message": "Email can't be blank" }])),
+        failure: Some("a reason".into()),
         created_at: THEN,
         deleted_at: None,
     }

@@ -13,6 +13,13 @@ pub struct Model {
     pub name: String,
     pub status: JobStatus,
     pub record_count: i64,
+    pub contact_count: i64,
+    pub processed_rows: i64,
+    pub skipped: i64,
+    pub invalid_count: i64,
+    #[sea_orm(column_type = "JsonBinary", nullable)]
+    pub invalid: Option<Json>,
+    pub failure: Option<String>,
     pub created_at: Timestamp,
     pub deleted_at: Option<Timestamp>,
 }
