@@ -12,7 +12,7 @@ use crate::{
     db::Db,
     engine::Doorbells,
     errors::ApiError,
-    http::rate_limit::RateLimits,
+    http::{idempotency::Turns, rate_limit::RateLimits},
     models::{app_keys, plans},
     net::{DialPolicy, Dialer, HttpClient, MxCheck},
     sending::program::Programs,
@@ -44,6 +44,8 @@ pub struct AppState {
     pub programs: Programs,
     /// Who asked how often.
     pub limits: RateLimits,
+    /// Whose turn it is among requests with one idempotency key.
+    pub turns: Turns,
 }
 
 impl AppState {
@@ -92,6 +94,7 @@ impl AppState {
             doorbells: Doorbells::of(ctx),
             programs: Programs::default(),
             limits,
+            turns: Turns::default(),
         };
         ctx.shared_store.insert(state.clone());
         Ok(state)

@@ -13,6 +13,7 @@ mod m20261124_000005_create_engine;
 mod m20261124_000010_create_webhooks;
 mod m20261124_000020_report_imports;
 mod m20261124_000021_create_mailboxes;
+mod m20261124_000030_create_idempotency_keys;
 
 /// All steps in order.
 #[derive(Debug)]
@@ -30,6 +31,7 @@ impl MigratorTrait for Migrator {
             Box::new(m20261124_000010_create_webhooks::Migration),
             Box::new(m20261124_000020_report_imports::Migration),
             Box::new(m20261124_000021_create_mailboxes::Migration),
+            Box::new(m20261124_000030_create_idempotency_keys::Migration),
         ]
     }
 }

@@ -11,7 +11,7 @@ use super::{
 use crate::{
     clock::Timestamp,
     jobs::purge_jobs,
-    models::{removal, test_messages, webhook_deliveries},
+    models::{idempotency_keys, removal, test_messages, webhook_deliveries},
     tenancy::SystemScope,
 };
 
@@ -40,9 +40,17 @@ async fn sweep(ctx: &EngineContext) -> Result<(), BoxError> {
     }
     give_up_test_messages(ctx).await?;
     while !ctx.shutdown.is_cancelled() && purge_webhook_deliveries(ctx).await? {}
+    while !ctx.shutdown.is_cancelled() && forget_answers(ctx).await? {}
     while !ctx.shutdown.is_cancelled() && remove_some(ctx).await? {}
     SystemScope::in_transaction(&ctx.writer, async |system| process::forget_dead(&system.db()).await).await?;
     Ok(())
+}
+
+/// One batch of stored answers whose day is over.
+async fn forget_answers(ctx: &EngineContext) -> Result<bool, BoxError> {
+    let work = async |system: &SystemScope| idempotency_keys::purge(system, Timestamp::now(), BATCH).await;
+    let gone = SystemScope::in_transaction(&ctx.writer, work).await?;
+    Ok(gone == u64::from(BATCH))
 }
 
 /// One batch of what was deleted, in a transaction of its own.

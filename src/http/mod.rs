@@ -8,6 +8,7 @@ mod auth;
 pub mod client_ip;
 pub mod envelope;
 pub mod fallback;
+pub mod idempotency;
 pub mod json;
 pub mod paging;
 pub mod path;

@@ -18,13 +18,15 @@ use serde::de::DeserializeOwned;
 use super::{
     auth,
     client_ip::client_ip,
+    idempotency::{self, Claim, Fingerprint, IdempotencyKey, Taken},
     json::{self, NoFields},
     query,
     rate_limit::{self, Subject},
 };
 use crate::{
     db::WriteTx,
-    errors::{ApiError, ApiResult},
+    errors::{ApiError, ApiResult, Code},
+    sending::points,
     state::AppState,
     tenancy::{Caller, Conn, Scope, SystemScope},
 };
@@ -55,7 +57,39 @@ pub struct PublicWrite<B> {
 #[derive(Clone, Debug, Default)]
 pub struct TxSlot {
     open: Arc<Mutex<Option<Arc<WriteTx>>>>,
+    claim: Arc<Mutex<Option<Arc<Claim>>>>,
+    /// The answer of an earlier request with the same key: it is given in place of whatever the handler says.
+    answered: Arc<Mutex<Option<Response>>>,
     after: AfterCommit,
+}
+
+impl TxSlot {
+    /// Takes the key of a request, if it has one, for a request whose body has this fingerprint. Where it was answered
+    /// before, the error only ends the handler: the middleware gives the answer.
+    ///
+    /// # Errors
+    /// `bad_request` for a malformed key, `idempotency_conflict`.
+    pub async fn claim(
+        &self,
+        parts: &Parts,
+        account: uuid::Uuid,
+        ctx: &AppContext,
+        fingerprint: impl FnOnce() -> [u8; 32] + Send,
+    ) -> ApiResult<()> {
+        let Some(key) = IdempotencyKey::of(parts)? else { return Ok(()) };
+        match Claim::take(AppState::of(ctx)?, account, &key, fingerprint()).await? {
+            Taken::Run(claim) => {
+                *self.claim.lock() = Some(Arc::new(claim));
+                Ok(())
+            }
+            Taken::Answered(response) => Err(self.answer(response)),
+        }
+    }
+
+    fn answer(&self, response: Response) -> ApiError {
+        *self.answered.lock() = Some(response);
+        ApiError::new(Code::IdempotencyConflict)
+    }
 }
 
 /// Something to be done once.
@@ -140,7 +174,8 @@ impl<B: DeserializeOwned> Unopened<B> {
         let (mut parts, body) = request.into_parts();
         let caller = auth::authenticate(&mut parts, ctx).await?;
         let slot = parts.extensions.get::<TxSlot>().cloned().unwrap_or_default();
-        let body = parse(&parts, body, limit).await?;
+        let (body, bytes) = parse(&parts, body, limit).await?;
+        slot.claim(&parts, caller.account_id(), ctx, || fingerprint(&parts, &bytes)).await?;
         Ok(Self { body, caller, slot })
     }
 }
@@ -180,24 +215,49 @@ impl<B: DeserializeOwned + Send> FromRequest<AppContext> for PublicWrite<B> {
         let from = client_ip(&parts, &state.settings.trusted_proxies);
         rate_limit::admit(&parts, &state.limits, Subject::Network(from.network())).await?;
         let slot = parts.extensions.get::<TxSlot>().cloned().unwrap_or_default();
-        let body = parse(&parts, body, limit).await?;
+        let (body, bytes) = parse(&parts, body, limit).await?;
+        let client = idempotency::scope_of_address(from, &state);
+        slot.claim(&parts, client, ctx, || fingerprint(&parts, &bytes)).await?;
         Ok(Self { system: SystemScope::new(begin(&slot, ctx).await?), body })
     }
 }
 
 /// Reads the body whole, then its query (a change takes none) and its fields.
-async fn parse<B: DeserializeOwned>(parts: &Parts, body: axum::body::Body, limit: usize) -> ApiResult<B> {
+async fn parse<B: DeserializeOwned>(
+    parts: &Parts,
+    body: axum::body::Body,
+    limit: usize,
+) -> ApiResult<(B, bytes::Bytes)> {
     let bytes = json::read_body(&parts.headers, body, limit).await?;
     let content_type = parts.headers.get(header::CONTENT_TYPE).map(|value| value.to_str().unwrap_or(""));
     let fields = json::parse_body(content_type, &bytes)?;
     query::parse_query::<NoFields>(parts.uri.query().unwrap_or_default())?;
-    Ok(fields)
+    Ok((fields, bytes))
+}
+
+fn fingerprint(parts: &Parts, body: &[u8]) -> [u8; 32] {
+    let mut fingerprint = Fingerprint::of(parts);
+    fingerprint.update(body);
+    fingerprint.finish()
 }
 
 async fn begin(slot: &TxSlot, ctx: &AppContext) -> Result<Conn, ApiError> {
-    let tx = Arc::new(AppState::of(ctx)?.db.begin().await?);
-    *slot.open.lock() = Some(Arc::clone(&tx));
-    Ok(Conn::Tx(tx))
+    let claim = slot.claim.lock().clone();
+    loop {
+        let tx = Arc::new(AppState::of(ctx)?.db.begin().await?);
+        if let Some(claim) = &claim
+            && !claim.is_alone(Conn::Tx(Arc::clone(&tx))).await?
+        {
+            // Whoever waits for another process holds no connection.
+            drop(tx);
+            match claim.await_other().await? {
+                Some(response) => return Err(slot.answer(response)),
+                None => continue,
+            }
+        }
+        *slot.open.lock() = Some(Arc::clone(&tx));
+        return Ok(Conn::Tx(tx));
+    }
 }
 
 /// Ends the transaction that the handler's extractor began, by what the handler answered.
@@ -205,7 +265,50 @@ pub async fn commit_or_roll_back(mut request: Request, next: Next) -> Response {
     let slot = TxSlot::default();
     request.extensions_mut().insert(slot.clone());
     let response = next.run(request).await;
-    let Some(tx) = slot.open.lock().take() else { return response };
+    let (tx, claim) = (slot.open.lock().take(), slot.claim.lock().take());
+    if let Some(answered) = slot.answered.lock().take() {
+        return answered;
+    }
+    let Some(claim) = claim else { return end(tx, &slot, response).await };
+    let ended = if response.status().is_success() {
+        store_and_commit(tx, &claim, &slot, response).await
+    } else {
+        let response = end(tx, &slot, response).await;
+        if idempotency::is_kept(&response) { store_refusal(&claim, response).await } else { Ok(response) }
+    };
+    ended.unwrap_or_else(IntoResponse::into_response)
+}
+
+/// The answer goes with its effects, or neither does.
+async fn store_and_commit(
+    tx: Option<Arc<WriteTx>>,
+    claim: &Claim,
+    slot: &TxSlot,
+    response: Response,
+) -> ApiResult<Response> {
+    let (answer, response) = idempotency::keep(response).await?;
+    let Some(tx) = tx else {
+        return if claim.store_alone(&answer).await? { Ok(response) } else { claim.answer_of_first().await };
+    };
+    if !claim.store(Conn::Tx(Arc::clone(&tx)), &answer).await? {
+        drop(tx);
+        return claim.answer_of_first().await;
+    }
+    points::reach("answer-before-commit");
+    let response = end(Some(tx), slot, response).await;
+    points::reach("answer-after-commit");
+    Ok(response)
+}
+
+/// What was refused has no effects, so its answer goes alone.
+async fn store_refusal(claim: &Claim, response: Response) -> ApiResult<Response> {
+    let (answer, response) = idempotency::keep(response).await?;
+    if claim.store_alone(&answer).await? { Ok(response) } else { claim.answer_of_first().await }
+}
+
+/// Commits after a success, rolls back after an error.
+async fn end(tx: Option<Arc<WriteTx>>, slot: &TxSlot, response: Response) -> Response {
+    let Some(tx) = tx else { return response };
     // The handler has returned, so nobody else holds the transaction any more.
     let Some(tx) = Arc::into_inner(tx) else {
         return ApiError::internal("a handler kept its transaction").into_response();

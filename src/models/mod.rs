@@ -16,6 +16,7 @@ pub mod enroll_jobs;
 pub mod enrollment_skips;
 pub mod enrollments;
 pub mod header_text;
+pub mod idempotency_keys;
 pub mod mailboxes;
 pub mod opens;
 pub mod outreaches;

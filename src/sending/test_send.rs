@@ -180,6 +180,7 @@ fn messages(test: &Test) -> Vec<Model> {
             smtp_reply: None,
             reserved_period: None,
             locked_until: now,
+            run_id: None,
             created_at: now,
         }
     };

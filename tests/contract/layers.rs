@@ -3,9 +3,10 @@
 use crate::support::source::{Source, sources};
 
 /// The files that may make a scope that sees every account, each for one purpose.
-const SYSTEM_SCOPES: [&str; 19] = [
+const SYSTEM_SCOPES: [&str; 20] = [
     "src/engine/sender.rs",
     "src/engine/sweeper.rs",
+    "src/http/idempotency.rs",
     "src/http/write.rs",
     "src/inbox/apply.rs",
     "src/inbox/lease.rs",

@@ -6,8 +6,8 @@ use ampout::{
     models::_entities::{
         account_periods, accounts, api_keys, app_keys, batches, campaign_totals, campaigns, contact_imports,
         contacts, credential_days, deliveries, engine_processes, enroll_jobs, enrollment_skips, enrollments,
-        jobs, mailboxes, outreaches, parked_mails, plans, sequence_steps, smtp_credentials, suppressions,
-        test_messages, webhook_attempts, webhook_deliveries, webhooks,
+        idempotency_keys, jobs, mailboxes, outreaches, parked_mails, plans, sequence_steps, smtp_credentials,
+        suppressions, test_messages, webhook_attempts, webhook_deliveries, webhooks,
     },
 };
 use sea_orm::{DatabaseConnection, EntityTrait, QueryFilter, SqlErr};
@@ -78,6 +78,21 @@ async fn of_nobody(db: &DatabaseConnection) -> Vec<&'static str> {
         created_at: THEN,
     };
     insert(db, &key).await.unwrap();
+    let answer = idempotency_keys::Model {
+        account_id: new_id(),
+        id: new_id(),
+        fingerprint: vec![0, 255, 8],
+        status: Some(404),
+        code: Some("not_found".into()),
+        headers: "content-type: application/json\n".into(),
+        body: Some(vec![0, 255, 9]),
+        run_id: new_id(),
+        lease_token: Some(new_id()),
+        locked_until: Some(THEN),
+        created_at: THEN,
+        expires_at: Timestamp(THEN.0 + 1),
+    };
+    insert(db, &answer).await.unwrap();
     let job = job();
     insert(db, &job).await.unwrap();
     vec![
@@ -86,6 +101,7 @@ async fn of_nobody(db: &DatabaseConnection) -> Vec<&'static str> {
         same!(db, engine_processes, &process, Id),
         same!(db, app_keys, &key, Id),
         same!(db, jobs, &job, Id),
+        same!(db, idempotency_keys, &answer, Id),
     ]
 }
 

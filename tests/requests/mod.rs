@@ -12,6 +12,7 @@ mod enroll;
 mod enroll_contact;
 mod enrollments;
 mod forecast;
+mod idempotency;
 mod outreaches;
 mod preview;
 mod rate_limits;

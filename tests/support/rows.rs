@@ -433,6 +433,7 @@ fn test_message(credential: &smtp_credentials::Model) -> test_messages::Model {
         smtp_reply: Some("550 no".into()),
         reserved_period: Some(THEN),
         locked_until: THEN,
+        run_id: None,
         created_at: THEN,
     }
 }

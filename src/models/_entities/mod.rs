@@ -16,6 +16,7 @@ pub mod engine_processes;
 pub mod enroll_jobs;
 pub mod enrollment_skips;
 pub mod enrollments;
+pub mod idempotency_keys;
 pub mod jobs;
 pub mod mailboxes;
 pub mod outreaches;

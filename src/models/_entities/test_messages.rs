@@ -19,6 +19,7 @@ pub struct Model {
     pub smtp_reply: Option<String>,
     pub reserved_period: Option<Timestamp>,
     pub locked_until: Timestamp,
+    pub run_id: Option<Uuid>,
     pub created_at: Timestamp,
 }
 

@@ -1,0 +1,338 @@
+//! `Idempotency-Key`: the first answer to a key is stored in the transaction of its effects, and given again.
+//!
+//! A [`Claim`] is taken after the body was parsed and before anything is prepared or begun. Twins in one process queue
+//! in [`Turns`]; twins of other processes are seen by the row, or on PostgreSQL by an advisory lock. Nobody waits with
+//! a connection in hand. The primary key has the last word: whoever cannot store rolls back and replays.
+//!
+//! A handler whose body is streamed hashes it with [`Fingerprint`], then calls [`Claim::take`] and hands the claim to
+//! the request's [`super::write::TxSlot`]; or, in a transaction of its own, [`Claim::store`].
+
+use std::{
+    collections::HashMap,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use axum::{
+    body::Body,
+    extract::OriginalUri,
+    http::{HeaderName, HeaderValue, StatusCode, header, request::Parts},
+    response::Response,
+};
+use http_body_util::BodyExt;
+use parking_lot::Mutex;
+use sha2::{Digest, Sha256};
+use uuid::Uuid;
+
+use super::client_ip::ClientIp;
+use crate::{
+    clock::Timestamp,
+    errors::{ApiError, ApiResult, Code, Rendered},
+    models::idempotency_keys::{self, Answer, Found, Use},
+    state::AppState,
+    tenancy::{Conn, Scope, SystemScope},
+};
+
+const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
+const IDEMPOTENT_REPLAYED: HeaderName = HeaderName::from_static("idempotent-replayed");
+
+/// The longest key, in characters.
+const MAX_LENGTH: usize = 255;
+/// How long a twin waits for the answer of the first.
+const WAIT: Duration = Duration::from_secs(10);
+/// How often it looks when the first runs in another process.
+const LOOK_EVERY: Duration = Duration::from_millis(50);
+/// `Retry-After` of one that has waited for long enough, in seconds.
+const RETRY_SECONDS: u32 = 5;
+/// What describes the content, and is given again with it.
+const KEPT_HEADERS: [HeaderName; 5] =
+    [header::CONTENT_TYPE, header::LINK, header::LOCATION, header::RETRY_AFTER, header::WWW_AUTHENTICATE];
+
+/// The key of a request: 1 to 255 visible ASCII characters.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct IdempotencyKey(String);
+
+impl IdempotencyKey {
+    /// The key that the headers carry, if they carry one.
+    ///
+    /// # Errors
+    /// `bad_request` for one that is empty, too long, not visible ASCII, or given twice.
+    pub fn of(parts: &Parts) -> ApiResult<Option<Self>> {
+        let mut given = parts.headers.get_all(IDEMPOTENCY_KEY).iter();
+        let Some(value) = given.next() else { return Ok(None) };
+        if given.next().is_some() {
+            return Err(ApiError::bad_request("`Idempotency-Key` is given twice"));
+        }
+        let bytes = value.as_bytes();
+        if !(1..=MAX_LENGTH).contains(&bytes.len()) || !bytes.iter().all(u8::is_ascii_graphic) {
+            return Err(ApiError::bad_request("`Idempotency-Key` must be 1 to 255 visible ASCII characters"));
+        }
+        Ok(Some(Self(String::from_utf8_lossy(bytes).into_owned())))
+    }
+
+    /// The id of its row.
+    fn id(&self, account: Uuid) -> Uuid {
+        let digest: [u8; 32] =
+            Sha256::new().chain_update(account.as_bytes()).chain_update(&self.0).finalize().into();
+        let mut id = [0; 16];
+        id.iter_mut().zip(digest).for_each(|(to, from)| *to = from);
+        uuid::Builder::from_custom_bytes(id).into_uuid()
+    }
+}
+
+/// SHA-256 over method, path with query, and body.
+#[derive(Clone, Debug)]
+pub struct Fingerprint(Sha256);
+
+impl Fingerprint {
+    /// Of a request whose body is still to come.
+    pub fn of(parts: &Parts) -> Self {
+        let uri = parts.extensions.get::<OriginalUri>().map_or(&parts.uri, |original| &original.0);
+        let path = uri.path_and_query().map_or("", axum::http::uri::PathAndQuery::as_str);
+        // Neither a method nor a path contains a line feed.
+        Self(Sha256::new().chain_update(format!("{} {path}\n", parts.method)))
+    }
+
+    /// Adds a piece of the body.
+    pub fn update(&mut self, piece: &[u8]) {
+        self.0.update(piece);
+    }
+
+    /// After the last piece.
+    pub fn finish(self) -> [u8; 32] {
+        self.0.finalize().into()
+    }
+}
+
+/// Whose turn it is among twins of this process.
+#[derive(Clone, Debug)]
+pub struct Turns {
+    queues: Arc<Mutex<HashMap<Uuid, Arc<tokio::sync::Mutex<()>>>>>,
+    wait: Duration,
+}
+
+impl Default for Turns {
+    fn default() -> Self {
+        Self::waiting(WAIT)
+    }
+}
+
+impl Turns {
+    /// With another time to wait.
+    pub fn waiting(wait: Duration) -> Self {
+        Self { queues: Arc::default(), wait }
+    }
+
+    async fn enter(&self, id: Uuid, deadline: Instant) -> ApiResult<Turn> {
+        let queue = Arc::clone(self.queues.lock().entry(id).or_default());
+        let mut turn = Turn { id, turns: self.clone(), held: None };
+        match tokio::time::timeout_at(deadline.into(), queue.lock_owned()).await {
+            Ok(held) => turn.held = Some(held),
+            Err(_) => return Err(still_running()),
+        }
+        Ok(turn)
+    }
+}
+
+/// One's turn, until it is dropped.
+#[derive(Debug)]
+struct Turn {
+    id: Uuid,
+    turns: Turns,
+    held: Option<tokio::sync::OwnedMutexGuard<()>>,
+}
+
+impl Drop for Turn {
+    fn drop(&mut self) {
+        let mut queues = self.turns.queues.lock();
+        self.held = None;
+        if queues.get(&self.id).is_some_and(|queue| Arc::strong_count(queue) == 1) {
+            queues.remove(&self.id);
+        }
+    }
+}
+
+fn still_running() -> ApiError {
+    ApiError::new(Code::IdempotencyConflict)
+        .message("The first request with this idempotency key is still running")
+        .retry_after(RETRY_SECONDS)
+}
+
+/// Whether a request is to run, or is answered already.
+pub enum Taken {
+    /// It runs, and stores its answer through the claim.
+    Run(Claim),
+    /// It was answered before.
+    Answered(Response),
+}
+
+/// The right to run the request of a key and to store its answer.
+pub struct Claim {
+    state: AppState,
+    account: Uuid,
+    used: Use,
+    deadline: Instant,
+    _turn: Turn,
+}
+
+impl std::fmt::Debug for Claim {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Claim")
+            .field("account", &self.account)
+            .field("used", &self.used)
+            .finish_non_exhaustive()
+    }
+}
+
+/// What stands for the address of a signup in place of an account.
+pub fn scope_of_address(from: ClientIp, state: &AppState) -> Uuid {
+    let hash = state.suppression_key.hash(Uuid::nil(), &format!("signup from {from}"));
+    let mut id = [0; 16];
+    id.iter_mut().zip(hash).for_each(|(to, from)| *to = from);
+    uuid::Builder::from_custom_bytes(id).into_uuid()
+}
+
+impl Claim {
+    /// Waits for a twin that is running, and answers as it did; else the request runs.
+    ///
+    /// # Errors
+    /// `idempotency_conflict` when the key was used for another request, or the first runs for too long.
+    pub async fn take(
+        state: AppState,
+        account: Uuid,
+        key: &IdempotencyKey,
+        fingerprint: [u8; 32],
+    ) -> ApiResult<Taken> {
+        let deadline = Instant::now() + state.turns.wait;
+        let used = Use { id: key.id(account), fingerprint };
+        let turn = state.turns.enter(used.id, deadline).await?;
+        let claim = Self { state, account, used, deadline, _turn: turn };
+        Ok(match claim.look().await? {
+            Some(answered) => Taken::Answered(answered),
+            None => Taken::Run(claim),
+        })
+    }
+
+    /// The answer that is there, waiting for one that is being made in another process.
+    async fn look(&self) -> ApiResult<Option<Response>> {
+        loop {
+            let scope = self.scope(Conn::Pool(self.state.db.pool().clone()));
+            let found =
+                idempotency_keys::find(&scope, &self.state.sealer, &self.used, Timestamp::now()).await?;
+            match found {
+                Found::Free => return Ok(None),
+                Found::Other => return Err(ApiError::new(Code::IdempotencyConflict)),
+                Found::Answered(answer) => return replay(answer).map(Some),
+                Found::Running => self.pause().await?,
+            }
+        }
+    }
+
+    async fn pause(&self) -> ApiResult<()> {
+        if Instant::now() + LOOK_EVERY > self.deadline {
+            return Err(still_running());
+        }
+        tokio::time::sleep(LOOK_EVERY).await;
+        Ok(())
+    }
+
+    fn scope(&self, conn: Conn) -> Scope {
+        SystemScope::new(conn).account(self.account)
+    }
+
+    /// In a transaction that has just begun: whether no other process runs the same. SQLite has one writer anyway.
+    ///
+    /// # Errors
+    /// What the database refuses.
+    pub async fn is_alone(&self, conn: Conn) -> ApiResult<bool> {
+        let system = SystemScope::new(conn);
+        if system.backend() != sea_orm::DbBackend::Postgres {
+            return Ok(true);
+        }
+        let (lock, _) = self.used.id.as_u64_pair();
+        let sql = "SELECT pg_try_advisory_xact_lock($1) AS alone";
+        let row = system.query_one(sql, [lock.cast_signed().into()]).await?;
+        Ok(row.is_some_and(|row| row.try_get("", "alone").unwrap_or(false)))
+    }
+
+    /// After another process was found to run the same: its answer, or `None` to try again.
+    ///
+    /// # Errors
+    /// `idempotency_conflict` when it runs for too long.
+    pub async fn await_other(&self) -> ApiResult<Option<Response>> {
+        self.pause().await?;
+        self.look().await
+    }
+
+    /// Stores an answer in the caller's transaction. `false`: another request's is there already; roll back.
+    ///
+    /// # Errors
+    /// What the database refuses.
+    pub async fn store(&self, conn: Conn, answer: &Answer) -> ApiResult<bool> {
+        let scope = self.scope(conn);
+        idempotency_keys::store(&scope, &self.state.sealer, &self.used, answer, Timestamp::now()).await
+    }
+
+    /// Stores an answer without effects in a transaction of its own.
+    ///
+    /// # Errors
+    /// What the database refuses.
+    pub async fn store_alone(&self, answer: &Answer) -> ApiResult<bool> {
+        let tx = Arc::new(self.state.db.begin().await?);
+        let stored = self.store(Conn::Tx(Arc::clone(&tx)), answer).await?;
+        tx.commit_shared().await?;
+        Ok(stored)
+    }
+
+    /// The answer of whoever stored first.
+    pub async fn answer_of_first(&self) -> ApiResult<Response> {
+        self.look().await?.ok_or_else(still_running)
+    }
+}
+
+/// Whether an answer is given again: successes, and what models and business rules refused.
+pub fn is_kept(response: &Response) -> bool {
+    let status = response.status();
+    status.is_success()
+        || matches!(
+            status,
+            StatusCode::PAYMENT_REQUIRED | StatusCode::NOT_FOUND | StatusCode::UNPROCESSABLE_ENTITY
+        )
+}
+
+/// The answer as it is kept, and the same answer again.
+///
+/// # Errors
+/// `internal_error` when the body ends early.
+pub async fn keep(response: Response) -> ApiResult<(Answer, Response)> {
+    let (parts, body) = response.into_parts();
+    let bytes = body.collect().await.map_err(ApiError::internal)?.to_bytes();
+    let mut headers = String::new();
+    for name in &KEPT_HEADERS {
+        for value in parts.headers.get_all(name).iter().filter_map(|value| value.to_str().ok()) {
+            headers.push_str(&format!("{name}: {value}\n"));
+        }
+    }
+    let answer = Answer {
+        status: parts.status.as_u16(),
+        code: parts.extensions.get::<Rendered>().map(|rendered| rendered.0.as_str().to_owned()),
+        headers,
+        body: bytes.to_vec(),
+    };
+    Ok((answer, Response::from_parts(parts, Body::from(bytes))))
+}
+
+/// The response that an answer was.
+fn replay(answer: Answer) -> ApiResult<Response> {
+    let mut response = Response::new(Body::from(answer.body));
+    *response.status_mut() = StatusCode::from_u16(answer.status).map_err(ApiError::internal)?;
+    for (name, value) in answer.headers.lines().filter_map(|line| line.split_once(": ")) {
+        let name = name.parse::<HeaderName>().map_err(ApiError::internal)?;
+        response.headers_mut().append(name, HeaderValue::from_str(value).map_err(ApiError::internal)?);
+    }
+    response.headers_mut().insert(IDEMPOTENT_REPLAYED, HeaderValue::from_static("true"));
+    if let Some(code) = answer.code.as_deref().and_then(Code::parse) {
+        response.extensions_mut().insert(Rendered(code));
+    }
+    Ok(response)
+}
