@@ -3,7 +3,7 @@
 //! What is held here is never sent to again by the account. An import and a change of address look here, and the send
 //! path looks again before every message.
 
-use std::collections::HashMap;
+use std::{collections::HashMap, time::Duration};
 
 use sea_orm::DbBackend;
 use uuid::Uuid;
@@ -29,6 +29,8 @@ pub type AddressHash = [u8; 32];
 const PER_STATEMENT: usize = 500;
 /// Contacts of one page of a search by hash.
 const PER_PAGE: i64 = 5_000;
+/// How long a repeated click may search all contacts once more.
+const SEARCHED_AGAIN_FOR: Duration = Duration::from_secs(6 * 3600);
 
 /// Makes those who add addresses and those who suppress them go one at a time in an account, so that an address is
 /// never added between the look at the suppressions and the commit. False when the account is gone.
@@ -83,7 +85,8 @@ pub async fn since(scope: &Scope, key: &SuppressionKey, email: &str) -> ApiResul
     Ok(among(scope, &[hash]).await?.remove(&hash))
 }
 
-/// Does what an unsubscribe link asks for. Repeatable: once the address is suppressed, a look is all it costs.
+/// Does what an unsubscribe link asks for. Repeatable: a click finishes what an earlier one left undone when it was cut
+/// off, and costs two looks once all is done.
 ///
 /// # Errors
 /// What the database refuses.
@@ -95,11 +98,14 @@ pub async fn unsubscribe_link(
 ) -> ApiResult<()> {
     let UnsubscribeLink { account_id, suppression_hash, enrollment_id } = link;
     let reading = SystemScope::new(Conn::Pool(db.pool().clone())).account(account_id);
-    if among(&reading, &[suppression_hash]).await?.contains_key(&suppression_hash) {
-        return Ok(());
-    }
+    let since = among(&reading, &[suppression_hash]).await?.remove(&suppression_hash);
     let search = Search { key, hash: suppression_hash };
     let known = search.of_enrollment(&reading, enrollment_id).await?;
+    if let Some(since) = since
+        && is_noted(&reading, known.as_deref(), since, now).await?
+    {
+        return Ok(());
+    }
     let add = async |system: &SystemScope| {
         let scope = system.account(account_id);
         if suppress(&scope, &suppression_hash, now).await? {
@@ -118,6 +124,16 @@ pub async fn unsubscribe_link(
         stop_address(&system.account(account_id), Some(&email), now).await
     })
     .await
+}
+
+/// Whether a click for an address that is suppressed since then has nothing left to do. The contact is marked in the
+/// transaction that stopped what was to go to it. Whose contact it is now is searched for in the first hours only: the
+/// search reads a lot, anybody with a link can ask for it, and nothing is sent to the address either way.
+async fn is_noted(scope: &Scope, known: Option<&str>, since: Timestamp, now: Timestamp) -> ApiResult<bool> {
+    let Some(email) = known else { return Ok(since.plus(SEARCHED_AGAIN_FOR) <= now) };
+    let Some(id) = contacts::id_by_address(scope, email).await? else { return Ok(true) };
+    let sql = "SELECT 1 AS one FROM contacts WHERE account_id = $1 AND id = $2 AND unsubscribed_at IS NULL";
+    Ok(scope.query_one(sql, [id.into()]).await?.is_none())
 }
 
 /// Unsubscribes an address in this account for good: the suppression, the contact, everything that was still to go

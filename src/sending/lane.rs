@@ -26,7 +26,7 @@ use super::{
 use crate::{
     clock::Timestamp,
     engine::Liveness,
-    models::{custom_fields::CustomFields, email_address::EmailAddress},
+    models::{custom_fields::CustomFields, email_address::EmailAddress, suppressions::AddressHash},
     state::AppState,
 };
 
@@ -156,7 +156,7 @@ impl Worker {
     /// One delivery from composing to its outcome.
     async fn send(&mut self, claimed: &Claimed) -> Result<Step, LaneError> {
         let ticket = claimed.ticket();
-        let letter = match self.letter(claimed) {
+        let (letter, address) = match self.letter(claimed) {
             Ok(letter) => letter,
             Err(reason) => return self.end(ticket, Outcome::Bounced { reason }, Step::Next).await,
         };
@@ -169,7 +169,7 @@ impl Worker {
             Ok(offered) => offered,
             Err(refusal) => return self.refused(ticket, refusal).await,
         };
-        let mark = match self.mark(ticket).await? {
+        let mark = match self.mark(ticket, address).await? {
             Marking::Go(mark) => mark,
             Marking::Stopped(verdict) => return Ok(self.stopped(verdict).await),
         };
@@ -179,9 +179,9 @@ impl Worker {
 
     /// The mark, in one commit with the last outcome. After a failed commit nobody knows whether it is stored: the
     /// outcome is recorded again, the delivery given back, and nothing was sent.
-    async fn mark(&mut self, ticket: Ticket) -> Result<Marking, LaneError> {
+    async fn mark(&mut self, ticket: Ticket, address: AddressHash) -> Result<Marking, LaneError> {
         let ended = self.ended.take();
-        match self.ctx.ledger.mark(ended.clone(), ticket).await {
+        match self.ctx.ledger.mark(ended.clone(), ticket, address).await {
             Ok(marking) => Ok(marking),
             Err(error) => {
                 tracing::warn!(%error, "not marked; given back");
@@ -307,8 +307,8 @@ impl Worker {
         Step::End(Rest::Pause(Timestamp::now().plus(std::time::Duration::from_micros(micros))))
     }
 
-    /// Renders and composes; the reason is what the delivery shows when that cannot be done.
-    fn letter(&self, claimed: &Claimed) -> Result<Composed, String> {
+    /// Renders and composes, and says for whose address; the reason is what the delivery shows when that cannot be done.
+    fn letter(&self, claimed: &Claimed) -> Result<(Composed, AddressHash), String> {
         let step = self.program.step(claimed.position).ok_or("the step is missing")?;
         let to = EmailAddress::parse(&claimed.contact.email).map_err(|_| "the address cannot be sent to")?;
         let state = &self.ctx.state;
@@ -338,7 +338,8 @@ impl Worker {
             date: Timestamp::now(),
             unsubscribe: &unsubscribe,
         };
-        compose(&letter).map_err(|error| error.to_string())
+        let composed = compose(&letter).map_err(|error| error.to_string())?;
+        Ok((composed, hash))
     }
 }
 

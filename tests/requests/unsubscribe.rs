@@ -93,6 +93,38 @@ async fn one_click_stops_everything_to_that_address_in_that_account() {
 }
 
 #[tokio::test]
+async fn a_repeated_click_finishes_what_the_first_left_undone() {
+    world(|w| async move {
+        let (_, jo) = look_alikes(&w).await;
+        let hashed = hash(&w, jo.account, "jo@example.com").to_vec();
+        let sql = "INSERT INTO suppressions (account_id, email_hash, created_at) VALUES ($1, $2, $3)";
+        let now = ampout::clock::Timestamp::now().micros();
+        w.sql(sql, [jo.account.into(), hashed.into(), now.into()]).await;
+        assert_eq!(unsubscribed(&w, &w.alice).await, [1, 0, 0]);
+        w.server.post(&unsubscribe_path(&w, &jo, "Jo@example.com")).await.assert_status_ok();
+        assert_eq!(unsubscribed(&w, &w.alice).await, [1, 1, 1]);
+        assert_eq!(unsubscribed(&w, &w.bob).await, [0, 0, 0]);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_repeated_click_finds_the_contact_that_has_the_address_by_now() {
+    world(|w| async move {
+        let (_, jo) = look_alikes(&w).await;
+        let path = unsubscribe_path(&w, &jo, "old@example.com");
+        w.server.post(&path).await.assert_status_ok();
+        assert_eq!(unsubscribed(&w, &w.alice).await, [1, 0, 0]);
+        // As if the search had been cut off.
+        let sql = "UPDATE contacts SET email = 'old@example.com', email_key = 'old@example.com' WHERE account_id = $1";
+        scope(&w, &w.alice).execute(sql, []).await.unwrap();
+        w.server.post(&path).await.assert_status_ok();
+        assert_eq!(unsubscribed(&w, &w.alice).await, [1, 1, 1]);
+    })
+    .await;
+}
+
+#[tokio::test]
 async fn a_link_works_when_its_contact_and_campaign_are_gone() {
     world(|w| async move {
         let (contact_id, jo) = look_alikes(&w).await;

@@ -19,10 +19,10 @@ pub(super) struct Sums {
     periods: BTreeMap<(Uuid, i64), [i64; 2]>,
     /// (credential, day): reserved, first sends, sends, bounced.
     days: BTreeMap<(Uuid, i64), [i64; 4]>,
-    /// batch: pending, sent, bounced, back to the batch.
-    batches: BTreeMap<Uuid, [i64; 4]>,
-    /// campaign: pending, sent, bounced, sent or bounced, uncertain.
-    totals: BTreeMap<Uuid, [i64; 5]>,
+    /// batch: pending, sent, bounced, unsubscribed, back to the batch.
+    batches: BTreeMap<Uuid, [i64; 5]>,
+    /// campaign: pending, sent, bounced, unsubscribed, sent or bounced, uncertain.
+    totals: BTreeMap<Uuid, [i64; 6]>,
 }
 
 fn add<K: Ord, const N: usize>(sums: &mut BTreeMap<K, [i64; N]>, key: K, by: [i64; N]) {
@@ -49,10 +49,11 @@ impl Sums {
             let by = [-released * first, accepted * first, accepted + bounced, bounced];
             add(&mut self.days, (facts.credential_id, day), by);
         }
+        let (unsubscribed, back) = (i64::from(counts.unsubscribed), i64::from(counts.back_to_batch));
         let (left, sent) = (-i64::from(counts.left_pending), i64::from(counts.first_sent));
-        add(&mut self.batches, facts.batch_id, [left, sent, bounced, i64::from(counts.back_to_batch)]);
+        add(&mut self.batches, facts.batch_id, [left, sent, bounced, unsubscribed, back]);
         let either = i64::from(counts.first_sent_or_bounced);
-        add(&mut self.totals, facts.campaign_id, [left, sent, bounced, either, counts.uncertain]);
+        add(&mut self.totals, facts.campaign_id, [left, sent, bounced, unsubscribed, either, counts.uncertain]);
     }
 
     /// PostgreSQL: locks the rows that will be counted in, in the order in which everybody locks them.
@@ -102,20 +103,20 @@ impl Sums {
         .await?;
         let batches = self.batches.iter().map(|(batch, n)| row((*batch).into(), None, n));
         run(system, change(
-            "v_batch, v_pending, v_sent, v_bounced, v_back",
+            "v_batch, v_pending, v_sent, v_bounced, v_unsubscribed, v_back",
             batches,
             "UPDATE batches SET pending = pending + v_pending, sent = sent + v_sent, bounced = bounced + v_bounced, \
-             drained = CASE WHEN v_back > 0 THEN false ELSE drained END FROM v WHERE id = v_batch",
+             unsubscribed = unsubscribed + v_unsubscribed, drained = CASE WHEN v_back > 0 THEN false ELSE drained END FROM v WHERE id = v_batch",
 ))
         .await?;
         let totals = self.totals.iter().map(|(campaign, n)| row((*campaign).into(), None, n));
         run(
             system,
             change(
-                "v_campaign, v_pending, v_sent, v_bounced, v_either, v_uncertain",
+                "v_campaign, v_pending, v_sent, v_bounced, v_unsubscribed, v_either, v_uncertain",
                 totals,
                 "UPDATE campaign_totals SET pending = pending + v_pending, sent = sent + v_sent, \
-             bounced = bounced + v_bounced, sent_or_bounced = sent_or_bounced + v_either, \
+             bounced = bounced + v_bounced, unsubscribed = unsubscribed + v_unsubscribed, sent_or_bounced = sent_or_bounced + v_either, \
              uncertain = uncertain + v_uncertain FROM v WHERE campaign_id = v_campaign",
             ),
         )
@@ -199,16 +200,19 @@ async fn write_enrollments(system: &SystemScope, changes: &[Change]) -> Result<(
                 to.sent_at.map(Timestamp::micros).into(),
                 to.bounced_at.map(Timestamp::micros).into(),
                 to.bounce_reason.clone().into(),
+                to.unsubscribed_at.map(Timestamp::micros).into(),
                 i32::from(to.leaves_lane).into(),
             ]
         });
     run(system, change(
-        "v_id, v_progress, v_status, v_next, v_current, v_due, v_retrying, v_sent, v_bounced, v_reason, v_leaves",
+        "v_id, v_progress, v_status, v_next, v_current, v_due, v_retrying, v_sent, v_bounced, v_reason, \
+         v_unsubscribed, v_leaves",
         rows,
         "UPDATE enrollments SET progress = v_progress, status = v_status, next_position = v_next, \
          current_step = v_current, due_at = v_due, retrying = (v_retrying = 1), \
          sent_at = coalesce(sent_at, v_sent), bounced_at = coalesce(bounced_at, v_bounced), \
          bounce_reason = coalesce(bounce_reason, v_reason), \
+         unsubscribed_at = coalesce(unsubscribed_at, v_unsubscribed), \
          smtp_credential_id = CASE WHEN v_leaves = 1 THEN NULL ELSE smtp_credential_id END \
          FROM v WHERE id = v_id AND progress IN ('claimed', 'uncertain')",
 ))

@@ -5,7 +5,10 @@ use uuid::Uuid;
 use super::facts::Facts;
 use crate::{
     clock::Timestamp,
-    models::states::{CampaignStatus, DeliveryState, EnrollmentStatus, Progress},
+    models::{
+        states::{CampaignStatus, DeliveryState, EnrollmentStatus, Progress},
+        suppressions::AddressHash,
+    },
     sending::retry,
 };
 
@@ -38,8 +41,8 @@ pub enum Outcome {
 /// What is asked of the ledger for one delivery.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) enum Ask {
-    /// May its content be handed over?
-    Mark,
+    /// May its content be handed over to the address of this hash?
+    Mark(AddressHash),
     /// This is how it ended; `chance` spreads the next try.
     Record(Outcome, f64),
     /// Whoever held it is gone.
@@ -90,6 +93,7 @@ pub(super) struct EnrollmentChange {
     pub sent_at: Option<Timestamp>,
     pub bounced_at: Option<Timestamp>,
     pub bounce_reason: Option<String>,
+    pub unsubscribed_at: Option<Timestamp>,
     /// Gives up the lane: it goes back to its batch.
     pub leaves_lane: bool,
 }
@@ -102,6 +106,7 @@ pub(super) struct Counts {
     /// … as a send.
     pub accepted: bool,
     pub bounced: bool,
+    pub unsubscribed: bool,
     pub left_pending: bool,
     pub first_sent: bool,
     pub first_sent_or_bounced: bool,
@@ -121,22 +126,25 @@ pub(super) fn decide(
         return (Verdict::LostLease, None);
     }
     match (ask, facts.state) {
-        (Ask::Mark, Claimed) => decide_mark(facts),
+        (Ask::Mark(_), Claimed) => decide_mark(facts, now),
         (Ask::Void, Claimed) => (Verdict::Recorded, Some(give_back(facts, now))),
         (Ask::Void, Sending) => (Verdict::Recorded, Some(uncertain(facts))),
         (Ask::Record(outcome, chance), Claimed | Sending | Uncertain) => {
             (Verdict::Recorded, record(facts, outcome, *chance, now))
         }
-        (Ask::Mark, Queued | Sending | Deferred | Sent | Bounced | Skipped | Uncertain)
+        (Ask::Mark(_), Queued | Sending | Deferred | Sent | Bounced | Skipped | Uncertain)
         | (Ask::Void | Ask::Record(..), Queued | Deferred | Sent | Bounced | Skipped)
         | (Ask::Void, Uncertain) => (Verdict::LostLease, None),
     }
 }
 
 /// The gate, looked at again in the transaction of the mark.
-fn decide_mark(facts: &Facts) -> (Verdict, Option<Change>) {
+fn decide_mark(facts: &Facts, now: Timestamp) -> (Verdict, Option<Change>) {
     if facts.gone || facts.status.stops() {
         return (Verdict::Skipped, Some(skip(facts)));
+    }
+    if facts.suppressed {
+        return (Verdict::Skipped, Some(unsubscribe(facts, now)));
     }
     if facts.campaign_status != CampaignStatus::Active || facts.lane_closed {
         return (Verdict::GivenBack, Some(give_back(facts, Timestamp::from_micros(0))));
@@ -187,6 +195,7 @@ const fn standing(facts: &Facts, progress: Progress) -> EnrollmentChange {
         sent_at: None,
         bounced_at: None,
         bounce_reason: None,
+        unsubscribed_at: None,
         leaves_lane: false,
     }
 }
@@ -277,6 +286,25 @@ fn skip(facts: &Facts) -> Change {
         // Deleting a contact leaves the count of what a lane holds to the lane.
         counts: Counts {
             left_pending: facts.contact_deleted && facts.status == EnrollmentStatus::Pending,
+            ..released(facts)
+        },
+        ..unchanged(facts)
+    }
+}
+
+/// The address is suppressed, and its contact does not say so: another contact had it when the link was followed, or who
+/// was to note it was cut off. What an unsubscription does to an enrollment is done here.
+fn unsubscribe(facts: &Facts, now: Timestamp) -> Change {
+    Change {
+        state: DeliveryState::Skipped,
+        enrollment: Some(EnrollmentChange {
+            status: facts.status.raised_to(EnrollmentStatus::Unsubscribed),
+            unsubscribed_at: Some(now),
+            ..standing(facts, Progress::Finished)
+        }),
+        counts: Counts {
+            unsubscribed: !facts.unsubscribed_before,
+            left_pending: facts.status == EnrollmentStatus::Pending,
             ..released(facts)
         },
         ..unchanged(facts)

@@ -1,4 +1,5 @@
-//! What a commit tells the webhooks of its accounts: steps that were accepted, addresses that bounced.
+//! What a commit tells the webhooks of its accounts: steps that were accepted, addresses that bounced,
+//! and the rare one whose suppression only its mark found.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -25,6 +26,7 @@ impl Events {
         let event = match change.state {
             DeliveryState::Sent => EventType::EnrollmentSent,
             DeliveryState::Bounced if !facts.bounced_before => EventType::EnrollmentBounced,
+            DeliveryState::Skipped if change.counts.unsubscribed => EventType::EnrollmentUnsubscribed,
             DeliveryState::Bounced
             | DeliveryState::Queued
             | DeliveryState::Claimed
@@ -33,7 +35,7 @@ impl Events {
             | DeliveryState::Skipped
             | DeliveryState::Uncertain => return,
         };
-        let position = Some(facts.position);
+        let position = Some(facts.position).filter(|_| event != EventType::EnrollmentUnsubscribed);
         let happened = Happened { event, enrollment_id: facts.enrollment_id, position };
         self.0.entry(facts.account_id).or_default().push(happened);
     }

@@ -1,12 +1,17 @@
 //! What the database says of a delivery at the moment of a decision, read under locks.
 
+use std::collections::HashSet;
+
 use sea_orm::{DbBackend, DbErr, QueryResult};
 use uuid::Uuid;
 
 use super::sql::{Sql, uuids};
 use crate::{
     clock::Timestamp,
-    models::states::{CampaignStatus, DeliveryState, EnrollmentStatus, Progress},
+    models::{
+        states::{CampaignStatus, DeliveryState, EnrollmentStatus, Progress},
+        suppressions::AddressHash,
+    },
     tenancy::SystemScope,
 };
 
@@ -31,6 +36,7 @@ pub(super) struct Facts {
     pub current_step: i32,
     pub sent_before: bool,
     pub bounced_before: bool,
+    pub unsubscribed_before: bool,
     /// Delay of the next step in minutes; `None` after the last.
     pub next_delay: Option<i32>,
     pub campaign_status: CampaignStatus,
@@ -42,6 +48,8 @@ pub(super) struct Facts {
     pub lane_closed: bool,
     /// The credential has a mailbox that was not read lately.
     pub mailbox_unread: bool,
+    /// The address that a mark is asked for is suppressed; looked at for marks alone.
+    pub suppressed: bool,
 }
 
 /// Which deliveries are looked at.
@@ -71,7 +79,7 @@ pub(super) async fn read(
     let mut sql = Sql::new(
         "SELECT d.id, d.account_id, d.campaign_id, d.enrollment_id, d.smtp_credential_id, e.batch_id, d.position, \
          d.state, d.token, d.process_id, d.attempts, d.reserved_period, d.reserved_day, e.status, e.progress, \
-         e.current_step, e.sent_at, e.bounced_at, n.delay_minutes, k.status AS campaign_status, \
+         e.current_step, e.sent_at, e.bounced_at, e.unsubscribed_at, n.delay_minutes, k.status AS campaign_status, \
          (k.deleted_at IS NOT NULL OR c.deleted_at IS NOT NULL OR c.unsubscribed_at IS NOT NULL \
           OR i.deleted_at IS NOT NULL) AS gone, c.deleted_at AS contact_deleted_at, \
          (s.disabled_at IS NOT NULL OR s.deleted_at IS NOT NULL) AS lane_closed, \
@@ -119,6 +127,33 @@ pub(super) async fn read(
     rows.iter().map(|row| Facts::of(row, read_since)).collect()
 }
 
+/// Which of these addresses are suppressed in these accounts. Asked after the rows are locked, so that an unsubscription
+/// which waits for them comes after the mark, and one that did not is seen.
+pub(super) async fn suppressed(
+    system: &SystemScope,
+    addresses: &[(Uuid, AddressHash)],
+) -> Result<HashSet<(Uuid, AddressHash)>, DbErr> {
+    let mut found = HashSet::new();
+    if addresses.is_empty() {
+        return Ok(found);
+    }
+    let rows = addresses.iter().map(|(account, hash)| [(*account).into(), hash.to_vec().into()]);
+    // The primary key serves each; CROSS JOIN keeps SQLite from reading all suppressions.
+    let sql = Sql::with_rows(
+        "v_account, v_hash",
+        rows,
+        "SELECT account_id, email_hash FROM v CROSS JOIN suppressions \
+         WHERE account_id = v_account AND email_hash = v_hash",
+    );
+    for row in system.query(&sql.text, sql.values).await? {
+        let hash: Vec<u8> = row.try_get("", "email_hash")?;
+        if let Ok(hash) = hash.try_into() {
+            found.insert((row.try_get("", "account_id")?, hash));
+        }
+    }
+    Ok(found)
+}
+
 impl Facts {
     fn of(row: &QueryResult, read_since: Timestamp) -> Result<Self, DbErr> {
         let read_at = row.try_get::<Option<Timestamp>>("", "last_read_at")?.unwrap_or_default();
@@ -141,12 +176,14 @@ impl Facts {
             current_step: row.try_get("", "current_step")?,
             sent_before: row.try_get::<Option<i64>>("", "sent_at")?.is_some(),
             bounced_before: row.try_get::<Option<i64>>("", "bounced_at")?.is_some(),
+            unsubscribed_before: row.try_get::<Option<i64>>("", "unsubscribed_at")?.is_some(),
             next_delay: row.try_get("", "delay_minutes")?,
             campaign_status: row.try_get("", "campaign_status")?,
             gone: row.try_get("", "gone")?,
             contact_deleted: row.try_get::<Option<i64>>("", "contact_deleted_at")?.is_some(),
             lane_closed: row.try_get("", "lane_closed")?,
             mailbox_unread: row.try_get("", "has_mailbox")? && read_at < read_since,
+            suppressed: false,
         })
     }
 }

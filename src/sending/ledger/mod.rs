@@ -32,12 +32,13 @@ use crate::{
     clock::Timestamp,
     db::{Db, WriteTx},
     engine::Doorbell,
+    models::suppressions::AddressHash,
     tenancy::{Conn, SystemScope},
 };
 
 /// The most asks of one commit.
 const MOST_PER_COMMIT: usize = 256;
-/// The most rows of one statement: SQLite takes 32,766 parameters, and a row has up to eleven.
+/// The most rows of one statement: SQLite takes 32,766 parameters, and a row has up to twelve.
 const MOST_ROWS: usize = 1_000;
 /// How long a failed commit is waited out before the next try.
 const RETRY_AFTER: Duration = Duration::from_millis(200);
@@ -112,14 +113,20 @@ impl Ledger {
         self.ask(|answer| Entry::Claim(want, answer)).await
     }
 
-    /// Records how earlier attempts ended and, in the same commit, asks to mark the next delivery.
+    /// Records how earlier attempts ended and, in the same commit, asks to mark the next delivery, which goes to the
+    /// address of this hash.
     ///
     /// # Errors
     /// When the database did not confirm the commit. The mark may be stored: give it back.
-    pub async fn mark(&self, ended: Option<(Ticket, Outcome)>, next: Ticket) -> Result<Marking, LedgerError> {
+    pub async fn mark(
+        &self,
+        ended: Option<(Ticket, Outcome)>,
+        next: Ticket,
+        address: AddressHash,
+    ) -> Result<Marking, LedgerError> {
         points::reach("before_mark");
         let asks = ended.into_iter().map(|(ticket, outcome)| (ticket, recorded(outcome)));
-        let asks = asks.chain([(next, Ask::Mark)]).collect();
+        let asks = asks.chain([(next, Ask::Mark(address))]).collect();
         let verdicts = self.change(asks).await?;
         match verdicts.last() {
             Some(Verdict::Marked) => {
@@ -290,7 +297,9 @@ async fn settle(
     }
     let ids: Vec<Uuid> = asks.iter().map(|(ticket, _)| ticket.delivery_id).collect();
     let known = facts::read(system, &Which::Ids(ids), read_since).await?;
-    let known: HashMap<Uuid, &Facts> = known.iter().map(|facts| (facts.delivery_id, facts)).collect();
+    let mut known: HashMap<Uuid, Facts> =
+        known.into_iter().map(|facts| (facts.delivery_id, facts)).collect();
+    look_for_suppressions(system, asks, &mut known).await?;
     let mut verdicts = Vec::with_capacity(asks.len());
     let mut changes = Vec::with_capacity(asks.len());
     let (mut sums, mut events) = (Sums::default(), Events::default());
@@ -310,6 +319,30 @@ async fn settle(
     write(system, &changes, &sums).await?;
     let told = events.write(system, now).await?;
     Ok((verdicts, told))
+}
+
+async fn look_for_suppressions(
+    system: &SystemScope,
+    asks: &[(Ticket, &Ask)],
+    known: &mut HashMap<Uuid, Facts>,
+) -> Result<(), DbErr> {
+    let marks = asks.iter().filter_map(|(ticket, ask)| match ask {
+        Ask::Mark(address) => Some((ticket.delivery_id, *address)),
+        Ask::Record(..) | Ask::Void => None,
+    });
+    let addresses: Vec<(Uuid, (Uuid, AddressHash))> = marks
+        .filter_map(|(delivery, address)| Some((delivery, (known.get(&delivery)?.account_id, address))))
+        .collect();
+    let hashes: Vec<_> = addresses.iter().map(|(_, address)| *address).collect();
+    let suppressed = facts::suppressed(system, &hashes).await?;
+    for (delivery, address) in addresses {
+        if suppressed.contains(&address)
+            && let Some(facts) = known.get_mut(&delivery)
+        {
+            facts.suppressed = true;
+        }
+    }
+    Ok(())
 }
 
 async fn write(system: &SystemScope, changes: &[Change], sums: &Sums) -> Result<(), DbErr> {
