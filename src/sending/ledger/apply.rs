@@ -53,7 +53,11 @@ impl Sums {
         let (left, sent) = (-i64::from(counts.left_pending), i64::from(counts.first_sent));
         add(&mut self.batches, facts.batch_id, [left, sent, bounced, unsubscribed, back]);
         let either = i64::from(counts.first_sent_or_bounced);
-        add(&mut self.totals, facts.campaign_id, [left, sent, bounced, unsubscribed, either, counts.uncertain]);
+        add(
+            &mut self.totals,
+            facts.campaign_id,
+            [left, sent, bounced, unsubscribed, either, counts.uncertain],
+        );
     }
 
     /// PostgreSQL: locks the rows that will be counted in, in the order in which everybody locks them.
@@ -204,17 +208,20 @@ async fn write_enrollments(system: &SystemScope, changes: &[Change]) -> Result<(
                 i32::from(to.leaves_lane).into(),
             ]
         });
-    run(system, change(
-        "v_id, v_progress, v_status, v_next, v_current, v_due, v_retrying, v_sent, v_bounced, v_reason, \
+    run(
+        system,
+        change(
+            "v_id, v_progress, v_status, v_next, v_current, v_due, v_retrying, v_sent, v_bounced, v_reason, \
          v_unsubscribed, v_leaves",
-        rows,
-        "UPDATE enrollments SET progress = v_progress, status = v_status, next_position = v_next, \
+            rows,
+            "UPDATE enrollments SET progress = v_progress, status = v_status, next_position = v_next, \
          current_step = v_current, due_at = v_due, retrying = (v_retrying = 1), \
          sent_at = coalesce(sent_at, v_sent), bounced_at = coalesce(bounced_at, v_bounced), \
          bounce_reason = coalesce(bounce_reason, v_reason), \
          unsubscribed_at = coalesce(unsubscribed_at, v_unsubscribed), \
          smtp_credential_id = CASE WHEN v_leaves = 1 THEN NULL ELSE smtp_credential_id END \
          FROM v WHERE id = v_id AND progress IN ('claimed', 'uncertain')",
-))
+        ),
+    )
     .await
 }

@@ -297,8 +297,7 @@ async fn settle(
     }
     let ids: Vec<Uuid> = asks.iter().map(|(ticket, _)| ticket.delivery_id).collect();
     let known = facts::read(system, &Which::Ids(ids), read_since).await?;
-    let mut known: HashMap<Uuid, Facts> =
-        known.into_iter().map(|facts| (facts.delivery_id, facts)).collect();
+    let mut known: HashMap<Uuid, Facts> = known.into_iter().map(|facts| (facts.delivery_id, facts)).collect();
     look_for_suppressions(system, asks, &mut known).await?;
     let mut verdicts = Vec::with_capacity(asks.len());
     let mut changes = Vec::with_capacity(asks.len());
