@@ -161,27 +161,28 @@ impl Session {
         loop {
             let read = self.client.read_response().await.map_err(|_| VerifyError::ProtocolFailed)?;
             let response = read.ok_or(VerifyError::ProtocolFailed)?;
-            match response.parsed() {
-                Response::Done { tag: ended, status, .. } if ended.0 == tag => {
-                    return if *status == Status::Ok { Ok(()) } else { Err(VerifyError::ProtocolFailed) };
-                }
-                Response::Data { status: Status::Bye, .. } if !says_goodbye => {
-                    return Err(VerifyError::ProtocolFailed);
-                }
-                other => each(other),
+            let response = response.parsed();
+            if let Response::Done { tag: ended, status, .. } = response
+                && ended.0 == tag
+            {
+                return if *status == Status::Ok { Ok(()) } else { Err(VerifyError::ProtocolFailed) };
             }
+            if !says_goodbye && matches!(response, Response::Data { status: Status::Bye, .. }) {
+                return Err(VerifyError::ProtocolFailed);
+            }
+            each(response);
         }
     }
 }
 
 fn read_fetch(attributes: &[AttributeValue<'_>]) -> Option<Fetched> {
-    let uid = attributes.iter().find_map(|one| match one {
-        AttributeValue::Uid(uid) => Some(*uid),
-        _ => None,
-    })?;
-    let bytes = attributes.iter().find_map(|one| match one {
-        AttributeValue::BodySection { data, .. } => Some(data.as_deref().unwrap_or_default().to_vec()),
-        _ => None,
-    })?;
-    Some(Fetched { uid, bytes })
+    let (mut uid, mut bytes) = (None, None);
+    for attribute in attributes {
+        if let AttributeValue::Uid(known) = attribute {
+            uid = Some(*known);
+        } else if let AttributeValue::BodySection { data, .. } = attribute {
+            bytes = Some(data.as_deref().unwrap_or_default().to_vec());
+        }
+    }
+    Some(Fetched { uid: uid?, bytes: bytes? })
 }

@@ -120,7 +120,8 @@ fn search(mails: &[Mail], command: &str) -> String {
     let last = mails.last().map(|mail| mail.uid);
     let found =
         mails.iter().filter(|mail| from.is_none_or(|from| mail.uid >= from || Some(mail.uid) == last));
-    found.map(|mail| format!(" {}", mail.uid)).collect()
+    let uids: Vec<String> = found.map(|mail| mail.uid.to_string()).collect();
+    if uids.is_empty() { String::new() } else { format!(" {}", uids.join(" ")) }
 }
 
 fn fetch(mails: &[Mail], command: &str) -> Vec<u8> {
