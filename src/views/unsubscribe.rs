@@ -1,13 +1,24 @@
 //! What recipients see: two pages without a script, and a pixel. They are the same bytes for every token, good or bad,
 //! so that nothing can be learned by trying.
 
+use std::sync::LazyLock;
+
 use axum::{
     http::{HeaderName, HeaderValue, header},
     response::{IntoResponse, Response},
 };
 
-const ASK: &str = include_str!("../../assets/views/unsubscribe/ask.html");
-const DONE: &str = include_str!("../../assets/views/unsubscribe/done.html");
+const LAYOUT: &str = include_str!("../../assets/views/unsubscribe/layout.html");
+
+static ASK: LazyLock<String> =
+    LazyLock::new(|| in_layout("Unsubscribe", include_str!("../../assets/views/unsubscribe/ask.html")));
+static DONE: LazyLock<String> =
+    LazyLock::new(|| in_layout("Unsubscribed", include_str!("../../assets/views/unsubscribe/done.html")));
+
+/// Both are ours: nothing of a request gets into a page.
+fn in_layout(title: &str, body: &str) -> String {
+    LAYOUT.replace("<!-- title -->", title).replace("<!-- body -->", body.trim_end())
+}
 
 /// The smallest transparent GIF (`GIF89a`, one pixel).
 pub const PIXEL: &[u8] =
@@ -40,12 +51,12 @@ const PIXEL_HEADERS: [(HeaderName, HeaderValue); 4] = [
 
 /// The page with the button.
 pub fn ask() -> Response {
-    (PAGE_HEADERS, ASK).into_response()
+    (PAGE_HEADERS, ASK.as_str()).into_response()
 }
 
 /// The page after it was pressed.
 pub fn done() -> Response {
-    (PAGE_HEADERS, DONE).into_response()
+    (PAGE_HEADERS, DONE.as_str()).into_response()
 }
 
 /// The pixel.
