@@ -2,7 +2,7 @@
 //!
 //! Neither the query nor the body says anything here: mail programs choose them (RFC 8058, section 3.2).
 
-use axum::{debug_handler, extract::State, http::Method, response::Response};
+use axum::{debug_handler, extract::State, http::{HeaderMap, Method, header}, response::Response};
 use loco_rs::{app::AppContext, controller::Routes, prelude::get};
 
 use crate::{
@@ -37,11 +37,17 @@ async fn unsubscribe(path: PathIds, State(ctx): State<AppContext>) -> ApiResult<
 
 /// The recipient gets the picture whatever happens here; `HEAD` records nothing.
 #[debug_handler(state = AppContext)]
-async fn pixel(method: Method, path: PathIds, State(ctx): State<AppContext>) -> ApiResult<Response> {
+async fn pixel(
+    method: Method,
+    path: PathIds,
+    headers: HeaderMap,
+    State(ctx): State<AppContext>,
+) -> ApiResult<Response> {
     let state = AppState::of(&ctx)?;
     let link = links::parse_open(&state.link_keys, path.text("token")?).filter(|_| method == Method::GET);
     if let Some(link) = link {
-        opens::note_first(&state.db, link.account_id, link.enrollment_id, Timestamp::now()).await;
+        let agent = headers.get(header::USER_AGENT).and_then(|it| it.to_str().ok()).unwrap_or_default();
+        opens::note_first(&state.db, link.account_id, link.enrollment_id, agent, Timestamp::now()).await;
     }
     Ok(pages::pixel())
 }

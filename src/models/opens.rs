@@ -1,12 +1,16 @@
-//! Opens: the first load of a message's pixel.
+//! Opens: the first load of a message's pixel by somebody who may be a person.
 //!
-//! An open proves that the message arrived, so it raises the enrollment's status; it stops nothing.
+//! Any load proves that the message arrived, and settles one that was uncertain. A person's raises the enrollment's
+//! status; it stops nothing.
+
+pub mod reader;
 
 use std::sync::Arc;
 
 use sea_orm::{ColumnTrait, QueryFilter};
 use uuid::Uuid;
 
+use self::reader::{Reader, reader};
 use super::{
     deliveries::{self, Resolution},
     states::{DeliveryState, EnrollmentStatus, EventType, Progress},
@@ -27,33 +31,54 @@ struct Place {
     batch_id: Uuid,
     /// Whether it may be its first message of which nobody knows what became.
     in_doubt: bool,
+    /// When the last message was accepted.
+    last_sent: Option<Timestamp>,
 }
 
 /// Notes the first open of an enrollment; a later one, or one of an enrollment that is gone, changes nothing and takes
 /// no write transaction. Best effort: the recipient's mail program cannot help a database in trouble.
-pub async fn note_first(db: &Db, account_id: Uuid, enrollment_id: Uuid, now: Timestamp) {
-    if let Err(error) = record_first(db, account_id, enrollment_id, now).await {
+pub async fn note_first(
+    db: &Db,
+    account_id: Uuid,
+    enrollment_id: Uuid,
+    user_agent: &str,
+    now: Timestamp,
+) {
+    if let Err(error) = record_first(db, account_id, enrollment_id, user_agent, now).await {
         tracing::warn!(%error, %enrollment_id, "an open was not recorded");
     }
 }
 
-async fn record_first(db: &Db, account_id: Uuid, enrollment_id: Uuid, now: Timestamp) -> ApiResult<()> {
+async fn record_first(
+    db: &Db,
+    account_id: Uuid,
+    enrollment_id: Uuid,
+    user_agent: &str,
+    now: Timestamp,
+) -> ApiResult<()> {
     let reading = SystemScope::new(Conn::Pool(db.pool().clone())).account(account_id);
     let Some(place) = find_unopened(&reading, enrollment_id).await? else { return Ok(()) };
+    let opened = reader(user_agent, place.last_sent.map(|at| now.since(at))) == Reader::Person;
+    if !opened && !place.in_doubt {
+        return Ok(());
+    }
     let tx = Arc::new(db.begin().await?);
     let scope = SystemScope::new(Conn::Tx(Arc::clone(&tx))).account(account_id);
     if place.in_doubt {
         settle_first(&scope, enrollment_id, now).await?;
     }
-    mark_opened(&scope, enrollment_id, place, now).await?;
+    if opened {
+        mark_opened(&scope, enrollment_id, place, now).await?;
+    }
     drop(scope);
     Ok(tx.commit_shared().await?)
 }
 
 /// The enrollment's place, unless it was opened already, or it, its contact or its campaign is deleted.
 async fn find_unopened(scope: &Scope, enrollment_id: Uuid) -> ApiResult<Option<Place>> {
-    // Every table by its primary key.
-    let sql = "SELECT e.campaign_id, e.batch_id, e.progress, e.sent_at FROM enrollments e \
+    // Every table by its primary key, the last message by ix_deliveries_enrollment.
+    let sql = "SELECT e.campaign_id, e.batch_id, e.progress, e.sent_at, (SELECT max(d.sent_at) FROM deliveries d \
+               WHERE d.account_id = $1 AND d.enrollment_id = $2) AS last_sent FROM enrollments e \
                JOIN contacts c ON c.id = e.contact_id AND c.deleted_at IS NULL \
                JOIN contact_imports ci ON ci.id = c.contact_import_id AND ci.deleted_at IS NULL \
                JOIN campaigns ca ON ca.id = e.campaign_id AND ca.deleted_at IS NULL \
@@ -65,6 +90,7 @@ async fn find_unopened(scope: &Scope, enrollment_id: Uuid) -> ApiResult<Option<P
         campaign_id: row.try_get("", "campaign_id")?,
         batch_id: row.try_get("", "batch_id")?,
         in_doubt: progress == Progress::Uncertain && sent_at.is_none(),
+        last_sent: row.try_get("", "last_sent")?,
     }))
 }
 
@@ -84,7 +110,7 @@ async fn settle_first(scope: &Scope, enrollment_id: Uuid, now: Timestamp) -> Api
 
 /// Locks in the order that everybody keeps: batch, totals, enrollment. Only then is the enrollment's state known.
 async fn mark_opened(scope: &Scope, enrollment_id: Uuid, place: Place, now: Timestamp) -> ApiResult<()> {
-    let Place { campaign_id, batch_id, in_doubt: _ } = place;
+    let Place { campaign_id, batch_id, in_doubt: _, last_sent: _ } = place;
     let lock = lock_sql(scope.backend(), RowLock::Update);
     let batch = format!("SELECT id FROM batches WHERE account_id = $1 AND id = $2{lock}");
     scope.query_one(&batch, [batch_id.into()]).await?;

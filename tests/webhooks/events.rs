@@ -145,7 +145,7 @@ async fn the_first_open_is_told_and_a_pause_by_its_owner() {
         let enrollment = rows[0]["id"].as_str().unwrap().parse().unwrap();
         let account = w.alice.account_id.parse().unwrap();
         for _ in 0..2 {
-            opens::note_first(&w.db(), account, enrollment, Timestamp::now()).await;
+            opens::note_first(&w.db(), account, enrollment, "", Timestamp::now()).await;
         }
         w.alice.made(&format!("/campaigns/{id}/pause"), &json!({})).await;
         let told = payloads(&w, &w.alice, &hook_id).await;
