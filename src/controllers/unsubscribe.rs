@@ -2,7 +2,12 @@
 //!
 //! Neither the query nor the body says anything here: mail programs choose them (RFC 8058, section 3.2).
 
-use axum::{debug_handler, extract::State, http::{HeaderMap, Method, header}, response::Response};
+use axum::{
+    debug_handler,
+    extract::State,
+    http::{HeaderMap, Method, header},
+    response::Response,
+};
 use loco_rs::{app::AppContext, controller::Routes, prelude::get};
 
 use crate::{

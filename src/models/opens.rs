@@ -37,13 +37,7 @@ struct Place {
 
 /// Notes the first open of an enrollment; a later one, or one of an enrollment that is gone, changes nothing and takes
 /// no write transaction. Best effort: the recipient's mail program cannot help a database in trouble.
-pub async fn note_first(
-    db: &Db,
-    account_id: Uuid,
-    enrollment_id: Uuid,
-    user_agent: &str,
-    now: Timestamp,
-) {
+pub async fn note_first(db: &Db, account_id: Uuid, enrollment_id: Uuid, user_agent: &str, now: Timestamp) {
     if let Err(error) = record_first(db, account_id, enrollment_id, user_agent, now).await {
         tracing::warn!(%error, %enrollment_id, "an open was not recorded");
     }

@@ -65,13 +65,17 @@ mod tests {
 
     const SOON: Option<Duration> = Some(Duration::from_secs(2));
     const LATER: Option<Duration> = Some(Duration::from_secs(60));
-    const GMAIL: &str = "Mozilla/5.0 (Windows NT 5.1; rv:11.0) Gecko Firefox/11.0 (via ggpht.com GoogleImageProxy)";
+    const GMAIL: &str =
+        "Mozilla/5.0 (Windows NT 5.1; rv:11.0) Gecko Firefox/11.0 (via ggpht.com GoogleImageProxy)";
     const YAHOO: &str = "YahooMailProxy; https://help.yahoo.com/kb/yahoo-mail-proxy-SLN28749.html";
 
     #[rstest]
     #[case::outlook("Mozilla/4.0 (compatible; MSIE 7.0; Windows NT 10.0; ms-office; MSOffice 16)", SOON)]
     #[case::thunderbird("Mozilla/5.0 (X11; Linux x86_64; rv:128.0) Gecko/20100101 Thunderbird/128.2", SOON)]
-    #[case::a_phone("Mozilla/5.0 (iPhone; CPU iPhone OS 18_0 like Mac OS X) AppleWebKit/605.1.15 Mobile", SOON)]
+    #[case::a_phone(
+        "Mozilla/5.0 (iPhone; CPU iPhone OS 18_0 like Mac OS X) AppleWebKit/605.1.15 Mobile",
+        SOON
+    )]
     #[case::one_called_abbot("Mozilla/5.0 Abbott Mail 2", LATER)]
     #[case::none("", SOON)]
     #[case::gmail(GMAIL, LATER)]
