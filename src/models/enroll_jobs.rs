@@ -130,6 +130,16 @@ pub async fn fail(scope: &Scope, id: Uuid) -> ApiResult<()> {
     Ok(())
 }
 
+/// Has a job that was given up go on where it ended.
+///
+/// # Errors
+/// What the database refuses.
+pub async fn reopen(scope: &Scope, id: Uuid) -> ApiResult<()> {
+    let sql = "UPDATE enroll_jobs SET status = 'processing' WHERE account_id = $1 AND id = $2 AND status = 'failed'";
+    scope.execute(sql, [id.into()]).await?;
+    Ok(())
+}
+
 async fn save(scope: &Scope, job: &Model) -> ApiResult<()> {
     let sql = "UPDATE enroll_jobs SET status = $3, position = $4, processed = $5, enrolled = $6, \
                skipped_count = $7, batch_number = $8, batches = $9 WHERE account_id = $1 AND id = $2";

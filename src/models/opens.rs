@@ -102,10 +102,12 @@ async fn settle_first(scope: &Scope, enrollment_id: Uuid, now: Timestamp) -> Api
     }
 }
 
-/// Locks in the order that everybody keeps: batch, totals, enrollment. Only then is the enrollment's state known.
+/// Locks in the order that everybody keeps: campaign, batch, totals, enrollment. Only then is the enrollment's state known.
 async fn mark_opened(scope: &Scope, enrollment_id: Uuid, place: Place, now: Timestamp) -> ApiResult<()> {
     let Place { campaign_id, batch_id, in_doubt: _, last_sent: _ } = place;
     let lock = lock_sql(scope.backend(), RowLock::Update);
+    let campaign = format!("SELECT id FROM campaigns WHERE account_id = $1 AND id = $2{lock}");
+    scope.query_one(&campaign, [campaign_id.into()]).await?;
     let batch = format!("SELECT id FROM batches WHERE account_id = $1 AND id = $2{lock}");
     scope.query_one(&batch, [batch_id.into()]).await?;
     let totals =

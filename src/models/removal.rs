@@ -15,6 +15,7 @@ use super::{
 };
 use crate::{
     clock::Timestamp,
+    db::{RowLock, lock_sql},
     errors::ApiResult,
     tenancy::{Scope, SystemScope},
 };
@@ -65,8 +66,10 @@ async fn remove_contacts(system: &SystemScope, now: Timestamp) -> ApiResult<bool
             }
         }
     }
-    for (account, contacts) in &by_account {
+    // One account in a transaction: its periods come before its campaigns, and before those of another.
+    if let Some((account, contacts)) = by_account.first_key_value() {
         let scope = system.account(*account);
+        hold_periods(&scope).await?;
         stop_contacts(&scope, contacts, Stop::Deleted, now).await?;
         let sql = format!(
             "SELECT id FROM enrollments WHERE account_id = $1 AND contact_id IN ({})",
@@ -79,6 +82,16 @@ async fn remove_contacts(system: &SystemScope, now: Timestamp) -> ApiResult<bool
         drop_rows(&scope, "contacts", "id", contacts).await?;
     }
     Ok(!by_account.is_empty())
+}
+
+/// Keeps the ledgers from the account: the first lock of the whole order. All of them, because a delivery may have been
+/// uncertain for long.
+async fn hold_periods(scope: &Scope) -> ApiResult<()> {
+    let lock = lock_sql(scope.backend(), RowLock::Update);
+    let sql =
+        format!("SELECT period_start FROM account_periods WHERE account_id = $1 ORDER BY period_start{lock}");
+    scope.query(&sql, []).await?;
+    Ok(())
 }
 
 /// Imports without contacts, together with what enrolled them.
@@ -112,8 +125,17 @@ async fn remove_enrollments(system: &SystemScope, now: Timestamp) -> ApiResult<b
     for row in &rows {
         by_account.entry(row.try_get("", "account_id")?).or_default().push(row.try_get("", "id")?);
     }
-    for (account, found) in &by_account {
-        drop_enrollments(&system.account(*account), found, now).await?;
+    if let Some((account, found)) = by_account.first_key_value() {
+        let scope = system.account(*account);
+        hold_periods(&scope).await?;
+        let held = format!(
+            "SELECT k.id FROM campaigns k WHERE k.account_id = $1 AND k.id IN (SELECT e.campaign_id FROM enrollments e \
+             WHERE e.account_id = $1 AND e.id IN ({})) ORDER BY k.id{}",
+            holes(2, found.len()),
+            lock_sql(scope.backend(), RowLock::Update)
+        );
+        scope.query(&held, uuids(found)).await?;
+        drop_enrollments(&scope, found, now).await?;
     }
     Ok(!by_account.is_empty())
 }
@@ -125,13 +147,14 @@ async fn remove_campaigns(system: &SystemScope) -> ApiResult<bool> {
             "SELECT k.account_id, k.id FROM campaigns k WHERE k.deleted_at IS NOT NULL \
              AND NOT EXISTS (SELECT 1 FROM enrollments e WHERE e.campaign_id = k.id) \
              AND NOT EXISTS (SELECT 1 FROM test_messages t WHERE t.account_id = k.account_id \
-                 AND t.campaign_id = k.id AND t.state IN ('claimed', 'sending')) LIMIT $1",
-            [BATCH.into()],
+                 AND t.campaign_id = k.id AND t.state IN ('claimed', 'sending')) LIMIT 1",
+            [],
         )
         .await?;
     for row in &rows {
         let scope = system.account(row.try_get("", "account_id")?);
         let campaign = [row.try_get("", "id")?];
+        hold_periods(&scope).await?;
         let days = "DELETE FROM credential_days WHERE account_id = $1 AND smtp_credential_id IN \
                     (SELECT id FROM smtp_credentials WHERE account_id = $1 AND campaign_id = $2)";
         scope.execute(days, uuids(&campaign)).await?;

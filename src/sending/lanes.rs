@@ -306,7 +306,11 @@ pub async fn free(system: &SystemScope, process: Option<Uuid>, now: Timestamp) -
             vec![now.micros().into()],
         ),
     };
-    let lock = lock_sql(system.backend(), RowLock::Update);
+    // It has no campaign locked, so it must not wait for rows: those of the dead are looked at again soon.
+    let lock = match process {
+        Some(_) => lock_sql(system.backend(), RowLock::Update),
+        None => lock_sql(system.backend(), RowLock::UpdateSkipLocked),
+    };
     let sql = format!(
         "UPDATE smtp_credentials SET holder = NULL, wake_at = $1 WHERE id IN \
          (SELECT id FROM smtp_credentials WHERE {whose} ORDER BY id{lock})"

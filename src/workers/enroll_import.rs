@@ -45,9 +45,22 @@ impl BackgroundWorker<Args> for EnrollImport {
 
     async fn perform(&self, args: Args) -> Result<()> {
         let state = AppState::of(&self.ctx)?;
+        reopen(&state, args).await?;
         while slice(&state, args).await? == JobStatus::Processing {}
         Ok(())
     }
+}
+
+/// A job that runs although its row says that it was given up is one that an operator retries.
+async fn reopen(state: &AppState, args: Args) -> ApiResult<()> {
+    let reads = SystemScope::new(Conn::Pool(state.db.pool().clone())).account(args.account_id);
+    if reads.get::<enroll_jobs::Entity>(args.enroll_job_id).await?.status != JobStatus::Failed {
+        return Ok(());
+    }
+    SystemScope::in_transaction(&state.db, async |system| {
+        enroll_jobs::reopen(&system.account(args.account_id), args.enroll_job_id).await
+    })
+    .await
 }
 
 /// Does one slice; answers how the job stands.

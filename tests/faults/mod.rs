@@ -1,8 +1,11 @@
 //! What must hold when processes die, stop or compete: asserted at the sink and in the rows.
 
+mod commit;
 mod inbox_kill;
 mod kill;
+mod locks;
 mod pause;
+mod stopped;
 mod two_engines;
 
 use testkit::child::{Builder, Child};

@@ -2,6 +2,7 @@
 
 use ampout::{errors::ApiResult, jobs::enqueue_on, tenancy::SystemScope};
 use futures_util::{FutureExt, future::BoxFuture};
+use loco_rs::bgworker::QueueProvider;
 use serde_json::{Value as Json, json};
 use testkit::wait::eventually;
 use uuid::Uuid;
@@ -89,7 +90,7 @@ async fn what_cannot_follow_leaves_the_job_to_be_given_up_later() {
 }
 
 #[tokio::test]
-async fn an_enroll_job_that_is_given_up_says_so_to_its_owner() {
+async fn an_enroll_job_that_is_given_up_says_so_to_its_owner_and_goes_on_when_it_is_retried() {
     world(async |world| {
         let campaign = world.alice.campaign(&json!({})).await;
         let import = world.import(&world.alice, 3, "x.example").await;
@@ -111,6 +112,14 @@ async fn an_enroll_job_that_is_given_up_says_so_to_its_owner() {
         run_until(&world, &queue, given_up).await.unwrap();
         let seen = world.alice.seen(&format!("/campaigns/{campaign}/enroll_jobs/{id}")).await;
         assert_eq!(seen["status"], "failed");
+
+        world.sql("ALTER TABLE batches_away RENAME TO batches", []).await;
+        assert_eq!(queue.retry_failed(None).await.unwrap(), 1);
+        let done = "SELECT count(*) FROM enroll_jobs WHERE status = 'completed'";
+        let completed = eventually(DEADLINE, || async { (world.number(done, []).await == 1).then_some(()) });
+        run_until(&world, &queue, completed).await.unwrap();
+        let seen = world.alice.seen(&format!("/campaigns/{campaign}/enroll_jobs/{id}")).await;
+        assert_eq!((&seen["status"], &seen["enrolled"]), (&json!("completed"), &json!(3)));
     })
     .await;
 }

@@ -1,3 +1,6 @@
 //! The send path from dispatch to the sink, and what the rows say afterwards.
 
+mod moving;
 mod outcomes;
+mod pacing;
+mod tls;

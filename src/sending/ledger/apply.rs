@@ -1,15 +1,11 @@
-//! Writes what was decided: one statement per table for a whole commit, in the fixed order of locks.
+//! Writes what was decided: one statement per table for a whole commit, under the locks that `order` took.
 
 use std::collections::BTreeMap;
 
-use sea_orm::{DbBackend, DbErr, Value};
+use sea_orm::{DbErr, Value};
 use uuid::Uuid;
 
-use super::{
-    decide::Change,
-    facts::Facts,
-    sql::{Sql, uuids},
-};
+use super::{decide::Change, facts::Facts, sql::Sql};
 use crate::{clock::Timestamp, models::states::DeliveryState, tenancy::SystemScope};
 
 /// Sums of one commit, per row that counts.
@@ -58,26 +54,6 @@ impl Sums {
             facts.campaign_id,
             [left, sent, bounced, unsubscribed, either, counts.uncertain],
         );
-    }
-
-    /// PostgreSQL: locks the rows that will be counted in, in the order in which everybody locks them.
-    pub(super) async fn lock(&self, system: &SystemScope) -> Result<(), DbErr> {
-        if system.backend() != DbBackend::Postgres {
-            return Ok(());
-        }
-        let tables: [(&str, &str, Vec<Uuid>); 2] = [
-            ("batches", "id", self.batches.keys().copied().collect()),
-            ("campaign_totals", "campaign_id", self.totals.keys().copied().collect()),
-        ];
-        for (table, column, ids) in tables {
-            if ids.len() > 1 {
-                let mut sql = Sql::new(&format!("SELECT {column} FROM {table} WHERE {column} IN "));
-                sql.list(uuids(&ids));
-                sql.push(&format!(" ORDER BY {column} FOR UPDATE"));
-                system.query(&sql.text, sql.values).await?;
-            }
-        }
-        Ok(())
     }
 
     /// Writes the sums.

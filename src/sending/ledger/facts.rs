@@ -52,20 +52,47 @@ pub(super) struct Facts {
     pub suppressed: bool,
 }
 
-/// Which deliveries are looked at.
-#[derive(Clone, Debug)]
-pub(super) enum Which {
-    /// These.
-    Ids(Vec<Uuid>),
-    /// Up to 500 that processes hold which are dead.
-    HeldByTheDead,
-    /// All that this process holds.
-    HeldBy(Uuid),
-    /// All that this process holds for one lane.
-    HeldForLane(Uuid, Uuid),
+/// Whose deliveries are voided.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Holder {
+    /// Of processes that were declared dead.
+    Dead,
+    /// Of this process, whose sender starts anew.
+    Process(Uuid),
+    /// Of this process, for one lane that broke down.
+    Lane(Uuid, Uuid),
 }
 
-/// Reads and locks: the delivery and enrollment for a change, whatever may stop it against one.
+impl Holder {
+    /// What `deliveries d` are held so. `ix_deliveries_held`
+    fn narrow(self, sql: &mut Sql) {
+        sql.push("d.state IN ('claimed', 'sending') AND d.process_id ");
+        match self {
+            Self::Dead => sql.push("IN (SELECT id FROM engine_processes WHERE dead_at IS NOT NULL)"),
+            Self::Process(process) => {
+                sql.push("= ");
+                sql.value(process.into());
+            }
+            Self::Lane(process, lane) => {
+                sql.push("= ");
+                sql.value(process.into());
+                sql.push(" AND d.smtp_credential_id = ");
+                sql.value(lane.into());
+            }
+        }
+    }
+}
+
+/// Up to 500 that are held so, found without a lock.
+pub(super) async fn held(system: &SystemScope, holder: Holder) -> Result<Vec<Uuid>, DbErr> {
+    let mut sql = Sql::new("SELECT d.id FROM deliveries d WHERE ");
+    holder.narrow(&mut sql);
+    sql.push(" ORDER BY d.id LIMIT 500");
+    system.query(&sql.text, sql.values).await?.iter().map(|row| row.try_get("", "id")).collect()
+}
+
+/// Reads these deliveries, or those of them that are still held so, and locks: the delivery and enrollment for a change,
+/// whatever may stop it against one. The campaign is locked already (`order`).
 ///
 /// Joined by primary keys alone: foreign keys hold the accounts equal, and saying so again lets PostgreSQL's planner
 /// join all rows of an account with each other as long as it has no statistics.
@@ -73,7 +100,8 @@ pub(super) enum Which {
 /// A mailbox that was read at `read_since` or later counts as read. It is not locked: it can only have been read since.
 pub(super) async fn read(
     system: &SystemScope,
-    which: &Which,
+    ids: &[Uuid],
+    holder: Option<Holder>,
     read_since: Timestamp,
 ) -> Result<Vec<Facts>, DbErr> {
     let mut sql = Sql::new(
@@ -95,33 +123,15 @@ pub(super) async fn read(
          LEFT JOIN mailboxes m ON m.account_id = s.account_id AND m.host = lower(s.imap_host) \
               AND m.port = s.imap_port AND m.username = s.imap_username WHERE ",
     );
-    match which {
-        Which::Ids(ids) => {
-            sql.push("d.id IN ");
-            sql.list(uuids(ids));
-        }
-        // ix_deliveries_held serves the three.
-        Which::HeldByTheDead => sql.push(
-            "d.state IN ('claimed', 'sending') AND d.process_id IN \
-             (SELECT id FROM engine_processes WHERE dead_at IS NOT NULL)",
-        ),
-        Which::HeldBy(process) => {
-            sql.push("d.state IN ('claimed', 'sending') AND d.process_id = ");
-            sql.value((*process).into());
-        }
-        Which::HeldForLane(process, lane) => {
-            sql.push("d.state IN ('claimed', 'sending') AND d.process_id = ");
-            sql.value((*process).into());
-            sql.push(" AND d.smtp_credential_id = ");
-            sql.value((*lane).into());
-        }
+    sql.push("d.id IN ");
+    sql.list(uuids(ids));
+    if let Some(holder) = holder {
+        sql.push(" AND ");
+        holder.narrow(&mut sql);
     }
     sql.push(" ORDER BY d.id");
-    if !matches!(which, Which::Ids(_)) {
-        sql.push(" LIMIT 500");
-    }
     if system.backend() == DbBackend::Postgres {
-        sql.push(" FOR UPDATE OF d, e FOR SHARE OF k, s, c, i");
+        sql.push(" FOR UPDATE OF d, e FOR SHARE OF s, c, i");
     }
     let rows = system.query(&sql.text, sql.values).await?;
     rows.iter().map(|row| Facts::of(row, read_since)).collect()

@@ -9,8 +9,10 @@ mod claim;
 mod decide;
 mod events;
 mod facts;
+mod order;
 mod room;
 pub(crate) mod sql;
+mod void;
 
 use std::{collections::HashMap, sync::Arc, time::Duration};
 
@@ -20,12 +22,14 @@ use uuid::Uuid;
 
 pub use claim::{Claimed, Recipient, Want};
 pub use decide::{Outcome, Verdict};
+pub use facts::Holder;
+pub use void::void;
 
 use self::{
     apply::Sums,
     decide::{Ask, Change, decide},
     events::Events,
-    facts::{Facts, Which},
+    facts::Facts,
 };
 use super::points;
 use crate::{
@@ -227,12 +231,19 @@ impl Writer {
             })
             .flatten()
             .collect();
+        let wants: Vec<&Want> = entries
+            .iter()
+            .filter_map(|entry| match entry {
+                Entry::Claim(want, _) => Some(want),
+                Entry::Change(..) => None,
+            })
+            .collect();
+        let ids: Vec<Uuid> = asks.iter().map(|(ticket, _)| ticket.delivery_id).collect();
+        order::take(&system, &ids, &wants, now).await?;
         let (verdicts, told) = settle(&system, &asks, now, now.minus(self.fresh)).await?;
         let mut claims = Vec::new();
-        for entry in entries {
-            if let Entry::Claim(want, _) = entry {
-                claims.push(claim::claim(&system, want, now, now.minus(self.fresh)).await?);
-            }
+        for want in wants {
+            claims.push(claim::claim(&system, want, now, now.minus(self.fresh)).await?);
         }
         drop(system);
         let tx =
@@ -296,7 +307,7 @@ async fn settle(
         return Ok((Vec::new(), false));
     }
     let ids: Vec<Uuid> = asks.iter().map(|(ticket, _)| ticket.delivery_id).collect();
-    let known = facts::read(system, &Which::Ids(ids), read_since).await?;
+    let known = facts::read(system, &ids, None, read_since).await?;
     let mut known: HashMap<Uuid, Facts> = known.into_iter().map(|facts| (facts.delivery_id, facts)).collect();
     look_for_suppressions(system, asks, &mut known).await?;
     let mut verdicts = Vec::with_capacity(asks.len());
@@ -348,47 +359,8 @@ async fn write(system: &SystemScope, changes: &[Change], sums: &Sums) -> Result<
     if changes.is_empty() {
         return Ok(());
     }
-    sums.lock(system).await?;
     for some in changes.chunks(MOST_ROWS) {
         apply::write(system, some).await?;
     }
     sums.write(system).await
-}
-
-/// Whose deliveries are voided.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Holder {
-    /// Of processes that were declared dead.
-    Dead,
-    /// Of this process, whose sender starts anew.
-    Process(Uuid),
-    /// Of this process, for one lane that broke down.
-    Lane(Uuid, Uuid),
-}
-
-/// Gives back what was claimed and makes uncertain what was marked. Returns the campaigns that have work again; call it
-/// until there are none.
-///
-/// # Errors
-/// What the database refuses; nothing was changed then.
-pub async fn void(system: &SystemScope, holder: Holder, now: Timestamp) -> Result<Vec<(Uuid, Uuid)>, DbErr> {
-    let which = match holder {
-        Holder::Dead => Which::HeldByTheDead,
-        Holder::Process(process) => Which::HeldBy(process),
-        Holder::Lane(process, lane) => Which::HeldForLane(process, lane),
-    };
-    let held = facts::read(system, &which, Timestamp::default()).await?;
-    let mut changes = Vec::with_capacity(held.len());
-    let mut sums = Sums::default();
-    for facts in &held {
-        if let (_, Some(change)) = decide(facts, None, &Ask::Void, now) {
-            sums.add(facts, &change);
-            changes.push(change);
-        }
-    }
-    write(system, &changes, &sums).await?;
-    let mut campaigns: Vec<_> = held.iter().map(|facts| (facts.account_id, facts.campaign_id)).collect();
-    campaigns.sort_unstable();
-    campaigns.dedup();
-    Ok(campaigns)
 }

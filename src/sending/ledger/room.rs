@@ -22,30 +22,20 @@ pub(super) struct Room {
     pub(super) unread: bool,
 }
 
-/// What the limits leave, if the lane may send at all. Locks period, credential and day in that order.
+/// What the limits leave, if the lane may send at all. The period is there and locked (`order`).
 pub(super) async fn room(
     system: &SystemScope,
     want: &Want,
     now: Timestamp,
     read_since: Timestamp,
 ) -> Result<Option<Room>, DbErr> {
-    let (start, end) = (now.month_start(), now.next_month_start());
-    system
-        .execute(
-            "INSERT INTO account_periods (account_id, period_start, period_end) VALUES ($1, $2, $3) \
-             ON CONFLICT (account_id, period_start) DO NOTHING",
-            [want.account_id.into(), start.micros().into(), end.micros().into()],
-        )
-        .await?;
+    let start = now.month_start();
     let lock = lock_sql(system.backend(), RowLock::Update);
-    let of = if lock.is_empty() { "" } else { " OF p" };
     let period = system
         .query_one(
-            &format!(
-                "SELECT p.sends, p.reserved, l.monthly_limit FROM account_periods p \
-                 JOIN accounts a ON a.id = p.account_id JOIN plans l ON l.id = a.plan_id \
-                 WHERE p.account_id = $1 AND p.period_start = $2{lock}{of}"
-            ),
+            "SELECT p.sends, p.reserved, l.monthly_limit FROM account_periods p \
+             JOIN accounts a ON a.id = p.account_id JOIN plans l ON l.id = a.plan_id \
+             WHERE p.account_id = $1 AND p.period_start = $2",
             [want.account_id.into(), start.micros().into()],
         )
         .await?;

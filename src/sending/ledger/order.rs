@@ -1,0 +1,67 @@
+//! The first locks of a commit: what makes the ledger free of deadlocks on PostgreSQL (see docs/ARCHITECTURE.md).
+//!
+//! The periods of every account that the commit touches come first, by account: two ledgers never work on one account
+//! at the same time, and their other locks need no order between them. Then the campaigns, shared: a request locks its
+//! campaign alone before anything below it, so that the two never meet there.
+
+use std::{collections::BTreeSet, time::Duration};
+
+use sea_orm::{DbBackend, DbErr};
+use uuid::Uuid;
+
+use super::{
+    claim::Want,
+    sql::{Sql, uuids},
+};
+use crate::{clock::Timestamp, tenancy::SystemScope};
+
+/// Periods that ended longer ago are not counted in any more.
+const RECENT: Duration = Duration::from_secs(62 * 24 * 3600);
+
+/// Locks what these deliveries and claims will need, and makes the periods that claims count in.
+pub(super) async fn take(
+    system: &SystemScope,
+    deliveries: &[Uuid],
+    wants: &[&Want],
+    now: Timestamp,
+) -> Result<(), DbErr> {
+    let accounts: BTreeSet<Uuid> = wants.iter().map(|want| want.account_id).collect();
+    let campaigns: BTreeSet<Uuid> = wants.iter().map(|want| want.campaign_id).collect();
+    make_periods(system, &accounts, now).await?;
+    if system.backend() != DbBackend::Postgres || (deliveries.is_empty() && wants.is_empty()) {
+        return Ok(());
+    }
+    let mut sql = Sql::new("SELECT account_id FROM account_periods WHERE account_id = ANY(ARRAY(");
+    of(&mut sql, "account_id", deliveries, accounts);
+    sql.push(")) AND period_end > ");
+    sql.value(now.minus(RECENT).micros().into());
+    sql.push(" ORDER BY account_id, period_start FOR UPDATE");
+    system.query(&sql.text, sql.values).await?;
+    let mut sql = Sql::new("SELECT id FROM campaigns WHERE id = ANY(ARRAY(");
+    of(&mut sql, "campaign_id", deliveries, campaigns);
+    sql.push(")) ORDER BY id FOR SHARE");
+    system.query(&sql.text, sql.values).await.map(drop)
+}
+
+/// `column` of the deliveries, and these. Neither column of a delivery ever changes, so that it is read without a lock.
+fn of(sql: &mut Sql, column: &str, deliveries: &[Uuid], more: BTreeSet<Uuid>) {
+    if !deliveries.is_empty() {
+        sql.push(&format!("SELECT {column} FROM deliveries WHERE id IN "));
+        sql.list(uuids(deliveries));
+    }
+    if !more.is_empty() {
+        sql.push(if deliveries.is_empty() { "VALUES " } else { " UNION VALUES " });
+        sql.rows(more.into_iter().map(|id| [id.into()]));
+    }
+}
+
+async fn make_periods(system: &SystemScope, accounts: &BTreeSet<Uuid>, now: Timestamp) -> Result<(), DbErr> {
+    if accounts.is_empty() {
+        return Ok(());
+    }
+    let (start, end) = (now.month_start().micros(), now.next_month_start().micros());
+    let mut sql = Sql::new("INSERT INTO account_periods (account_id, period_start, period_end) VALUES ");
+    sql.rows(accounts.iter().map(|account| [(*account).into(), start.into(), end.into()]));
+    sql.push(" ON CONFLICT (account_id, period_start) DO NOTHING");
+    system.execute(&sql.text, sql.values).await.map(drop)
+}

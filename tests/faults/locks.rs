@@ -1,0 +1,117 @@
+//! Requests and the ledger at once: on PostgreSQL they lock the same rows, and none may wait for another in a circle.
+
+use axum_test::TestResponse;
+use futures_util::future::join_all;
+use serde_json::{Value as Json, json};
+use testkit::{sink::Sink, wait::eventually};
+use uuid::Uuid;
+
+use super::engine_process;
+use crate::support::{World, campaign::*, world};
+
+const LANES: usize = 6;
+const PEOPLE: usize = 90;
+const ROUNDS: usize = 12;
+
+fn assert_answered(what: &str, answer: &TestResponse) {
+    assert!(!answer.status_code().is_server_error(), "{what}: {} {}", answer.status_code(), answer.text());
+}
+
+async fn hold_and_go_on(w: &World, id: &str) {
+    for _ in 0..ROUNDS {
+        for call in ["pause", "resume", "dispatch"] {
+            assert_answered(call, &w.alice.post(&format!("/campaigns/{id}/{call}"), &json!({})).await);
+        }
+    }
+}
+
+async fn change_credentials(w: &World, id: &str, lanes: &[Json]) {
+    for round in 0..ROUNDS {
+        for lane in lanes {
+            let path = format!("/campaigns/{id}/smtp_credentials/{}", lane["id"].as_str().unwrap());
+            let body = json!({ "smtp_credential": { "label": format!("round {round}") } });
+            assert_answered("credential", &w.alice.patch(&path, &body).await);
+        }
+    }
+}
+
+async fn open_all(w: &World, enrollments: &[Uuid]) {
+    let account = w.alice.account_id.parse().unwrap();
+    let keys = w.state().link_keys;
+    for enrollment in enrollments {
+        let pixel = ampout::sending::links::open_url("", &keys, account, *enrollment);
+        assert_answered("open", &w.server.get(&pixel).await);
+    }
+}
+
+async fn delete_some(w: &World, contacts: &[Uuid]) {
+    for contact in contacts {
+        assert_answered("delete", &w.alice.delete(&format!("/contacts/{contact}")).await);
+    }
+}
+
+async fn settle_some(w: &World, id: &str) {
+    for round in 0..ROUNDS {
+        let uncertain = w.alice.seen(&format!("/campaigns/{id}/deliveries?state=uncertain&limit=3")).await;
+        for row in uncertain.as_array().unwrap() {
+            let path = format!("/campaigns/{id}/deliveries/{}/resolve", row["id"].as_str().unwrap());
+            let word = if round % 2 == 0 { "sent" } else { "resend" };
+            assert_answered("resolve", &w.alice.post(&path, &json!({ "as": word })).await);
+        }
+    }
+}
+
+async fn lanes_of(w: &World, id: &str) -> Vec<Json> {
+    w.alice.seen(&format!("/campaigns/{id}/smtp_credentials")).await.as_array().unwrap().clone()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn requests_and_two_engines_never_wait_for_each_other_in_a_circle() {
+    world(|w| async move {
+        let sink = Sink::start().await.unwrap();
+        let lanes: Vec<_> = (0..LANES).map(|n| credential(&sink, &format!("lane{n}@sender.test"))).collect();
+        let mut people = addresses("ok", PEOPLE);
+        people.extend(addresses("close-after-dot", 4));
+        let mut campaigns = vec![];
+        for _ in 0..2 {
+            campaigns.push(
+                w.alice.made("/campaigns", &campaign(&lanes, 2)).await["id"].as_str().unwrap().to_owned(),
+            );
+        }
+        let list = import(&w.alice, &people).await;
+        for id in &campaigns {
+            let body = json!({ "contact_import_id": list, "batch_size": 10 });
+            w.alice.made(&format!("/campaigns/{id}/enroll"), &body).await;
+            w.alice.made(&format!("/campaigns/{id}/dispatch"), &json!({ "batch_number": 1 })).await;
+        }
+        w.sql("UPDATE plans SET monthly_limit = 100000", []).await;
+        let one = engine_process(&w).start().unwrap();
+        let two = engine_process(&w).start().unwrap();
+        let enrollments = w.ids("SELECT id FROM enrollments ORDER BY contact_id, id", []).await;
+        let contacts = w.ids("SELECT id FROM contacts ORDER BY id", []).await;
+        let (w, enrollments, contacts) = (&w, &enrollments, &contacts);
+        join_all(campaigns.iter().map(|id| async move {
+            let lanes = lanes_of(w, id).await;
+            tokio::join!(
+                hold_and_go_on(w, id),
+                change_credentials(w, id, &lanes),
+                open_all(w, enrollments),
+                delete_some(w, &contacts[..20]),
+                settle_some(w, id),
+            );
+        }))
+        .await;
+        for output in [one.output(), two.output()] {
+            assert!(!output.contains("deadlock"), "{output}");
+        }
+        let held = "SELECT count(*) FROM deliveries WHERE state IN ('claimed', 'sending')";
+        for id in &campaigns {
+            w.alice.post(&format!("/campaigns/{id}/pause"), &json!({})).await;
+        }
+        eventually(DEADLINE, || async { (w.number(held, []).await == 0).then_some(()) }).await.unwrap();
+        for person in &people[..PEOPLE] {
+            assert!(sink.messages_to(person).len() <= 4, "{person}: two steps of two campaigns");
+        }
+    })
+    .await;
+}
