@@ -1,6 +1,5 @@
 //! What must hold when processes die, stop or compete: asserted at the sink and in the rows.
 
-mod commit;
 mod inbox_kill;
 mod kill;
 mod locks;

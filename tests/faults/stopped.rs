@@ -13,6 +13,10 @@ const PEOPLE: usize = 12;
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_process_that_wakes_up_late_changes_nothing_that_was_taken_from_it() {
     world(|w| async move {
+        // Several processes are for PostgreSQL: one that is stopped in a write holds SQLite's only one for ever.
+        if w.db().backend() != sea_orm::DbBackend::Postgres {
+            return;
+        }
         let sink = Sink::start().await.unwrap();
         let people = addresses("ok", PEOPLE);
         let hold = sink.hold(Point::BeforeDataReply, Matcher::Connection(1));
