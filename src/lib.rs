@@ -9,6 +9,7 @@ pub mod db;
 pub mod engine;
 pub mod errors;
 pub mod http;
+pub mod inbound;
 pub mod inbox;
 pub mod initializers;
 pub mod jobs;

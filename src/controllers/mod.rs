@@ -8,6 +8,7 @@ mod contacts;
 mod deliveries;
 mod dispatch;
 mod enrollments;
+mod inbound;
 mod outreaches;
 mod previews;
 mod signup;
@@ -35,5 +36,6 @@ pub fn routes() -> AppRoutes {
         .add_route(contacts::routes())
         .add_route(outreaches::routes())
         .add_route(unsubscribe::routes())
+        .add_route(inbound::routes())
         .add_route(webhooks::routes())
 }

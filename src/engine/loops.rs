@@ -9,6 +9,7 @@ use tokio_util::sync::CancellationToken;
 use super::{
     context::EngineContext,
     doorbell::Doorbells,
+    health,
     inbox,
     process::Process,
     recovery, sender,
@@ -83,6 +84,7 @@ impl Heart {
 fn loops(jobs: &Arc<DbQueue>, state: &AppState) -> Vec<Loop> {
     let jobs = Arc::clone(jobs);
     let (sends, recovers, tells, reads) = (state.clone(), state.clone(), state.clone(), state.clone());
+    let watches = state.clone();
     vec![
         Loop::new("jobs", move |ctx| {
             let jobs = Arc::clone(&jobs);
@@ -95,6 +97,7 @@ fn loops(jobs: &Arc<DbQueue>, state: &AppState) -> Vec<Loop> {
         Loop::new("inbox", move |ctx| inbox::run(ctx, reads.clone())),
         Loop::new("recovery", move |ctx| recovery::run(ctx, recovers.clone())),
         Loop::new("webhooks", move |ctx| webhooks::run(ctx, tells.clone())),
+        Loop::new("health", move |ctx| health::run(ctx, watches.clone())),
         Loop::new("sweeper", sweeper::run),
     ]
 }

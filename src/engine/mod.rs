@@ -8,6 +8,7 @@ mod context;
 mod doorbell;
 mod embedded;
 mod errand;
+mod health;
 mod inbox;
 mod loops;
 mod process;

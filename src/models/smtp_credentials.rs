@@ -4,6 +4,7 @@
 
 pub mod days;
 mod edit;
+pub mod health;
 
 use sea_orm::{ColumnTrait, QueryFilter, QueryOrder, sea_query::Expr};
 use uuid::Uuid;

@@ -18,6 +18,7 @@ pub mod compose;
 pub mod enrolling;
 pub mod estimate;
 pub mod forecast;
+pub mod health;
 pub mod lane;
 pub mod lanes;
 pub mod ledger;

@@ -3,11 +3,12 @@
 use crate::support::source::{Source, sources};
 
 /// The files that may make a scope that sees every account, each for one purpose.
-const SYSTEM_SCOPES: [&str; 20] = [
+const SYSTEM_SCOPES: [&str; 22] = [
     "src/engine/sender.rs",
     "src/engine/sweeper.rs",
     "src/http/idempotency.rs",
     "src/http/write.rs",
+    "src/inbound/apply.rs",
     "src/inbox/apply.rs",
     "src/inbox/lease.rs",
     "src/inbox/poll.rs",
@@ -15,6 +16,7 @@ const SYSTEM_SCOPES: [&str; 20] = [
     "src/models/api_keys.rs",
     "src/models/opens.rs",
     "src/models/suppressions.rs",
+    "src/sending/health.rs",
     "src/sending/lanes.rs",
     "src/sending/ledger/mod.rs",
     "src/sending/program.rs",
@@ -27,7 +29,8 @@ const SYSTEM_SCOPES: [&str; 20] = [
 ];
 
 /// Decisions: a value in, a value out.
-const PURE: [&str; 14] = [
+const PURE: [&str; 15] = [
+    "src/inbound/smtp2go.rs",
     "src/inbox/auto.rs",
     "src/inbox/classify.rs",
     "src/inbox/fields.rs",

@@ -2,6 +2,7 @@
 
 mod effects;
 mod mailbox;
+mod providers;
 mod real_servers;
 mod uncertain;
 

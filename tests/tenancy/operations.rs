@@ -2,7 +2,7 @@
 //!
 //! In paths, queries and bodies `$name` stands for the id of a row of the asking account (see [`Operation::ids`]).
 
-use ampout::clock::new_id;
+use ampout::{clock::new_id, crypto::Purpose};
 use axum::http::Method;
 use axum_test::TestResponse;
 use serde_json::{Value, json};
@@ -109,7 +109,8 @@ impl Operation {
         suffix: &str,
     ) -> TestResponse {
         let fill = |text: &str| fill(text, &id);
-        let mut request = w.server.method(self.method.clone(), &format!("{}{suffix}", fill(&self.path)));
+        let path = fill(&self.path).replace("$token", &inbound_token(w));
+        let mut request = w.server.method(self.method.clone(), &format!("{path}{suffix}"));
         for value in authorization {
             request = request.add_header("authorization", *value);
         }
@@ -120,6 +121,12 @@ impl Operation {
             None => request.await,
         }
     }
+}
+
+/// What is in the address of alice's inbound webhooks.
+fn inbound_token(w: &World) -> String {
+    let account: Uuid = w.alice.account_id.parse().unwrap();
+    w.state().link_keys.sign(Purpose::InboundSmtp2go, account.as_bytes())
 }
 
 /// Whether `text` has the placeholder, and not just one that begins like it.
@@ -248,12 +255,14 @@ fn outreaches() -> Vec<Operation> {
     ]
 }
 
-/// What recipients are shown. A token is no id: a bad one is answered like any other.
+/// What recipients are shown, and what providers report. A token is no id: a bad one of a recipient is answered like any
+/// other.
 fn recipients() -> Vec<Operation> {
     vec![
         get("/u/{token}", "/u/bad").public(),
         post("/u/{token}", "/u/bad", json!({})).public(),
         get("/o/{token}", "/o/bad.gif").public(),
+        post("/inbound/smtp2go/{token}", "/inbound/smtp2go/$token", json!({})).public(),
     ]
 }
 

@@ -48,7 +48,8 @@ pub async fn note(scope: &Scope, known: &Model, evidence: Evidence, now: Timesta
     }
 }
 
-/// A message that was accepted bounced after all: it weighs in the health of the day on which it was sent.
+/// A message that was accepted bounced after all: it weighs in the health of the day on which it was sent,
+/// unless its lane was enabled anew since then.
 async fn count_bounce(scope: &Scope, known: &Model) -> ApiResult<()> {
     let sql = "UPDATE deliveries SET state = 'bounced' WHERE account_id = $1 AND id = $2 AND state = 'sent' \
                RETURNING sent_at";
@@ -56,7 +57,9 @@ async fn count_bounce(scope: &Scope, known: &Model) -> ApiResult<()> {
     let Some(sent_at) = row.try_get::<Option<Timestamp>>("", "sent_at")? else { return Ok(()) };
     // The primary key of credential_days.
     let sql = "UPDATE credential_days SET bounced = bounced + 1 \
-               WHERE account_id = $1 AND smtp_credential_id = $2 AND day = $3";
-    scope.execute(sql, [known.smtp_credential_id.into(), sent_at.day().into()]).await?;
+               WHERE account_id = $1 AND smtp_credential_id = $2 AND day = $3 \
+               AND EXISTS (SELECT 1 FROM smtp_credentials s WHERE s.id = $2 AND s.enabled_at <= $4)";
+    let values = [known.smtp_credential_id.into(), sent_at.day().into(), sent_at.micros().into()];
+    scope.execute(sql, values).await?;
     Ok(())
 }

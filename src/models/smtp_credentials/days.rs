@@ -11,7 +11,7 @@ use super::Model;
 use crate::{clock::Timestamp, errors::ApiResult, tenancy::Scope};
 
 /// How many days, today among them, health looks back.
-const HEALTH_DAYS: i64 = 7;
+pub(super) const HEALTH_DAYS: i64 = 7;
 
 /// What a lane did today, and how healthy it is.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

@@ -1,0 +1,117 @@
+//! What a provider's report changes in its account, in one transaction. The same report again changes nothing.
+
+use sea_orm::{ColumnTrait, QueryFilter};
+
+use super::smtp2go::{Report, What};
+use crate::{
+    clock::Timestamp,
+    crypto::SuppressionKey,
+    db::Db,
+    errors::ApiResult,
+    models::{
+        contacts,
+        deliveries::{
+            self,
+            evidence::{Evidence, note},
+        },
+        suppressions,
+    },
+    tenancy::{Conn, Scope, SystemScope},
+};
+
+/// Tries of one transaction: on PostgreSQL it may meet the send path in the other order.
+const TRIES: u32 = 3;
+
+/// The data of the account that a token names; None when it is gone.
+///
+/// # Errors
+/// What the database refuses.
+pub async fn reading(db: &Db, account_id: uuid::Uuid) -> ApiResult<Option<Scope>> {
+    let scope = SystemScope::new(Conn::Pool(db.pool().clone())).account(account_id);
+    let sql = "SELECT id FROM accounts WHERE id = $1 AND deleted_at IS NULL";
+    Ok(scope.query_one(sql, []).await?.map(|_| scope))
+}
+
+/// Applies a report. One that names nothing of the account changes nothing.
+///
+/// # Errors
+/// What the database refuses; nothing was changed then.
+pub async fn apply(db: &Db, key: &SuppressionKey, reading: &Scope, report: &Report) -> ApiResult<()> {
+    let Some(about) = find(reading, report).await? else { return Ok(()) };
+    let mut tries = 1;
+    loop {
+        let stored = SystemScope::in_transaction(db, async |system| {
+            take_effect(&system.account(reading.account_id()), key, &about, &report.what).await
+        });
+        match stored.await {
+            Err(error) if tries < TRIES => {
+                tracing::debug!(%error, tries, "a provider's report was not stored yet");
+                tries += 1;
+            }
+            other => return other,
+        }
+    }
+}
+
+/// What a report is about.
+struct About {
+    delivery: Option<deliveries::Model>,
+    email: String,
+}
+
+/// The message that it names, if it went to the one it names; else what last went to the recipient.
+async fn find(scope: &Scope, report: &Report) -> ApiResult<Option<About>> {
+    const JOINS: &str = "FROM deliveries d JOIN enrollments e ON e.id = d.enrollment_id \
+                         JOIN contacts c ON c.id = e.contact_id \
+                         JOIN campaigns k ON k.id = d.campaign_id AND k.deleted_at IS NULL";
+    // ix_deliveries_message, ix_deliveries_provider
+    let named = [
+        ("message_id", report.message_id.as_ref().map(|id| format!("<{id}>"))),
+        ("provider_message_id", report.message_id.clone()),
+        ("provider_message_id", report.provider_id.clone()),
+    ];
+    for (column, id) in named {
+        let Some(id) = id else { continue };
+        let sql = format!("SELECT d.id, c.email {JOINS} WHERE d.account_id = $1 AND d.{column} = $2 LIMIT 1");
+        let Some(row) = scope.query_one(&sql, [id.into()]).await? else { continue };
+        let email: String = row.try_get("", "email")?;
+        if report.recipient.as_ref().is_none_or(|to| to.eq_ignore_ascii_case(&email)) {
+            return Ok(Some(About { delivery: delivery(scope, row.try_get("", "id")?).await?, email }));
+        }
+    }
+    let Some(email) = report.recipient.clone() else { return Ok(None) };
+    let Some(contact) = contacts::id_by_address(scope, &email).await? else {
+        return Ok(Some(About { delivery: None, email }));
+    };
+    // ix_enrollments_contact, then ix_deliveries_enrollment
+    let sql = format!(
+        "SELECT d.id {JOINS} WHERE d.account_id = $1 AND e.account_id = $1 AND e.contact_id = $2 \
+         AND d.state IN ('sent', 'uncertain', 'bounced') ORDER BY d.id DESC LIMIT 1"
+    );
+    let delivery = match scope.query_one(&sql, [contact.into()]).await? {
+        Some(row) => delivery(scope, row.try_get("", "id")?).await?,
+        None => None,
+    };
+    Ok(Some(About { delivery, email }))
+}
+
+async fn delivery(scope: &Scope, id: uuid::Uuid) -> ApiResult<Option<deliveries::Model>> {
+    let row = scope.find::<deliveries::Entity>().filter(deliveries::Column::Id.eq(id));
+    Ok(row.one(&scope.db()).await?)
+}
+
+async fn take_effect(scope: &Scope, key: &SuppressionKey, about: &About, what: &What) -> ApiResult<()> {
+    let now = Timestamp::now();
+    let evidence = match what {
+        What::Bounced(reason) => Evidence::Failed { reason: reason.clone() },
+        What::Unsubscribed => {
+            // The account's addresses come before every other lock.
+            suppressions::unsubscribe(scope, key, &about.email, now).await?;
+            Evidence::Arrived
+        }
+    };
+    match &about.delivery {
+        Some(delivery) => note(scope, delivery, evidence, now).await,
+        None => Ok(()),
+    }
+}
