@@ -9,8 +9,7 @@ use tokio_util::sync::CancellationToken;
 use super::{
     context::EngineContext,
     doorbell::Doorbells,
-    health,
-    inbox,
+    health, inbox,
     process::Process,
     recovery, sender,
     supervisor::{Loop, RestartWait, Supervisor},

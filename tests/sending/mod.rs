@@ -1,7 +1,7 @@
 //! The send path from dispatch to the sink, and what the rows say afterwards.
 
-mod moving;
 mod health;
+mod moving;
 mod outcomes;
 mod pacing;
 mod tls;
