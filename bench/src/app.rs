@@ -78,7 +78,7 @@ impl App {
     }
 
     /// Its process.
-    pub fn pid(&self) -> i32 {
+    pub const fn pid(&self) -> i32 {
         self.child.id()
     }
 

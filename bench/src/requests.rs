@@ -1,7 +1,7 @@
 //! How many requests a second the API answers over 16 kept connections: one contact, list pages at the beginning and far
 //! into a large list, and small writes with an `Idempotency-Key`. The load comes from `wrk` (Debian package of that name).
 
-use std::{fmt::Write as _, path::Path};
+use std::path::Path;
 
 use clap::Args;
 use serde_json::{Value, json};
@@ -95,15 +95,9 @@ async fn sample(api: &Api) -> Result<Vec<String>, Error> {
 
 /// A script that asks for the paths in turn.
 fn gets(paths: &[String]) -> String {
-    let mut script = String::from("local paths = {");
-    for path in paths {
-        // Writing into a String cannot fail.
-        let _: std::fmt::Result = write!(script, "\"{path}\",");
-    }
-    script.push_str(
-        "}\nlocal n = 0\nfunction request() n = n % #paths + 1 return wrk.format(\"GET\", paths[n]) end\n",
-    );
-    script
+    let paths: Vec<String> = paths.iter().map(|path| format!("\"{path}\"")).collect();
+    let turn = "function request() n = n % #paths + 1 return wrk.format(\"GET\", paths[n]) end";
+    format!("local paths = {{{}}}\nlocal n = 0\n{turn}\n", paths.join(", "))
 }
 
 /// Imports of one contact, none like another.

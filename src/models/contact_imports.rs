@@ -51,7 +51,9 @@ impl LeftOut {
     /// A row whose fields did not pass.
     pub fn new(index: u64, email: Option<&str>, failures: RowFailures) -> Self {
         let mut all = Failures::new();
-        failures.into_iter().for_each(|(field, reason)| all.add(field, reason));
+        for (field, reason) in failures {
+            all.add(field, reason);
+        }
         let email =
             email.map(|text| text.chars().filter(|letter| *letter != '\0').take(SHOWN_EMAIL).collect());
         Self { index, email, message: ApiError::from(all).message.into_owned() }
