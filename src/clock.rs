@@ -25,6 +25,18 @@ pub struct Timestamp(pub i64);
 #[error("is not an ISO 8601 time")]
 pub struct NotATime;
 
+impl utoipa::PartialSchema for Timestamp {
+    fn schema() -> utoipa::openapi::RefOr<utoipa::openapi::Schema> {
+        use utoipa::openapi::schema::{KnownFormat, ObjectBuilder, SchemaFormat, Type};
+        let text = ObjectBuilder::new().schema_type(Type::String);
+        text.format(Some(SchemaFormat::KnownFormat(KnownFormat::DateTime)))
+            .description(Some("ISO 8601, UTC, to the second."))
+            .into()
+    }
+}
+
+impl utoipa::ToSchema for Timestamp {}
+
 impl Timestamp {
     /// The moment at which it is called.
     #[expect(clippy::disallowed_methods, reason = "the one place that reads the clock")]

@@ -15,6 +15,7 @@ pub mod initializers;
 pub mod jobs;
 pub mod models;
 pub mod net;
+pub mod openapi;
 pub mod paging;
 pub mod params;
 pub mod sending;

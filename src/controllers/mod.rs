@@ -11,6 +11,7 @@ mod enrollments;
 mod inbound;
 mod outreaches;
 mod previews;
+mod reference;
 mod signup;
 mod smtp_credentials;
 mod status;
@@ -23,6 +24,7 @@ use loco_rs::controller::AppRoutes;
 pub fn routes() -> AppRoutes {
     AppRoutes::empty()
         .add_route(status::routes())
+        .add_route(reference::routes())
         .add_route(signup::routes())
         .add_route(account::routes())
         .add_route(api_keys::routes())

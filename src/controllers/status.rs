@@ -2,11 +2,11 @@
 
 use axum::{Json, debug_handler, extract::State};
 use loco_rs::{app::AppContext, controller::Routes, prelude::get};
-use serde::Serialize;
 
 use crate::{
     errors::{ApiError, ApiResult},
     http::{NoFields, Query},
+    views::status::Status,
 };
 
 /// The routes of this file.
@@ -14,16 +14,8 @@ pub fn routes() -> Routes {
     Routes::new().add("/status", get(show))
 }
 
-/// What `GET /status` answers.
-#[derive(Debug, Serialize)]
-pub struct Status {
-    status: &'static str,
-    version: &'static str,
-    database: &'static str,
-}
-
 #[debug_handler(state = AppContext)]
 async fn show(_: Query<NoFields>, State(ctx): State<AppContext>) -> ApiResult<Json<Status>> {
     ctx.db.ping().await.map_err(ApiError::unavailable)?;
-    Ok(Json(Status { status: "ok", version: env!("CARGO_PKG_VERSION"), database: "ok" }))
+    Ok(Json(Status::well()))
 }

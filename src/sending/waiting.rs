@@ -14,7 +14,7 @@ use crate::{
 };
 
 /// What an enrollment waits for, other than the delay of its step.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, utoipa::ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum WaitingReason {
     /// Its batch was not dispatched.

@@ -6,7 +6,7 @@ use uuid::Uuid;
 use crate::{clock::Timestamp, crypto::Purpose, models::accounts, state::AppState};
 
 /// The account of a key.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, utoipa::ToSchema)]
 pub struct Account {
     id: Uuid,
     email: String,
@@ -17,7 +17,7 @@ pub struct Account {
 }
 
 /// Where mail providers may report to.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, utoipa::ToSchema)]
 struct InboundWebhooks {
     smtp2go: String,
 }

@@ -10,7 +10,7 @@ use crate::{
 };
 
 /// A key without its secret.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, utoipa::ToSchema)]
 pub struct ApiKey {
     id: Uuid,
     prefix: String,
@@ -38,7 +38,7 @@ impl From<Model> for ApiKey {
 }
 
 /// A new key with its secret, shown once.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, utoipa::ToSchema)]
 pub struct IssuedApiKey {
     #[serde(flatten)]
     key: ApiKey,

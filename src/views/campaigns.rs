@@ -18,7 +18,7 @@ use crate::{
 };
 
 /// What creating, pausing and resuming answer.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, utoipa::ToSchema)]
 pub struct CampaignState {
     id: Uuid,
     status: CampaignStatus,
@@ -31,7 +31,7 @@ impl From<Model> for CampaignState {
 }
 
 /// A campaign in a list.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, utoipa::ToSchema)]
 pub struct CampaignSummary {
     id: Uuid,
     name: String,
@@ -46,7 +46,7 @@ impl From<Model> for CampaignSummary {
 }
 
 /// A campaign whole.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, utoipa::ToSchema)]
 pub struct Campaign {
     id: Uuid,
     name: String,
@@ -116,7 +116,7 @@ impl From<Overview> for Campaign {
 }
 
 /// A step as it is stored.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, utoipa::ToSchema)]
 struct Step {
     id: Uuid,
     position: i32,
@@ -144,7 +144,7 @@ impl From<sequence_steps::Model> for Step {
 }
 
 /// Enrollments by what happened to them.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, utoipa::ToSchema)]
 struct Totals {
     pending: i64,
     sent: i64,
@@ -162,7 +162,7 @@ impl From<overview::Totals> for Totals {
 }
 
 /// Percent, to one decimal.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, utoipa::ToSchema)]
 #[expect(clippy::struct_field_names, reason = "the words of the contract")]
 struct Rates {
     open_rate: f64,
@@ -181,14 +181,14 @@ impl Rates {
     }
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, utoipa::ToSchema)]
 struct Batch {
     batch_number: i32,
     #[serde(flatten)]
     totals: Totals,
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, utoipa::ToSchema)]
 #[expect(clippy::struct_field_names, reason = "the words of the contract")]
 struct Bounce {
     enrollment_id: Uuid,
@@ -205,7 +205,7 @@ impl From<overview::Bounce> for Bounce {
     }
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, utoipa::ToSchema)]
 struct Skipped {
     mx_invalid: i64,
     cross_campaign_duplicate: i64,

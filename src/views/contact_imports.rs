@@ -12,7 +12,7 @@ use crate::{
 };
 
 /// An import in a list.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, utoipa::ToSchema)]
 pub struct ContactImport {
     id: Uuid,
     name: String,
@@ -43,7 +43,7 @@ impl From<Model> for ContactImport {
 }
 
 /// An import on its own: how far it is while it runs, what became of its rows afterwards.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, utoipa::ToSchema)]
 pub struct ContactImportDetail {
     #[serde(flatten)]
     import: ContactImport,
@@ -57,7 +57,7 @@ pub struct ContactImportDetail {
 }
 
 /// What became of the rows. All of it is there, also when it is nothing.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, utoipa::ToSchema)]
 struct ImportResult {
     skipped: i64,
     invalid_count: i64,
@@ -80,7 +80,7 @@ impl From<Model> for ContactImportDetail {
 }
 
 /// An import that was just made; what has nothing to report is absent.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, utoipa::ToSchema)]
 pub struct NewImport {
     id: Uuid,
     name: String,

@@ -10,13 +10,14 @@ use crate::{
 };
 
 /// A contact in a list.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, utoipa::ToSchema)]
 pub struct Contact {
     id: Uuid,
     email: String,
     first_name: Option<String>,
     last_name: Option<String>,
     company: Option<String>,
+    #[schema(value_type = Object)]
     custom: Value,
     unsubscribed_at: Option<Timestamp>,
     created_at: Timestamp,
@@ -45,7 +46,7 @@ impl From<Model> for Contact {
 }
 
 /// A contact on its own.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, utoipa::ToSchema)]
 pub struct ContactDetail {
     #[serde(flatten)]
     contact: Contact,
@@ -63,7 +64,7 @@ impl ContactDetail {
 }
 
 /// One campaign that the contact is in.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, utoipa::ToSchema)]
 struct ContactEnrollment {
     id: Uuid,
     campaign_id: Uuid,

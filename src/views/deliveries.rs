@@ -6,7 +6,7 @@ use uuid::Uuid;
 use crate::{clock::Timestamp, models::deliveries::Model};
 
 /// A delivery.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, utoipa::ToSchema)]
 pub struct Delivery {
     id: Uuid,
     enrollment_id: Uuid,

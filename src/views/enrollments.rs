@@ -22,7 +22,7 @@ use crate::{
 const SHOWN_SKIPS: usize = 1000;
 
 /// What bulk enrolling did.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, utoipa::ToSchema)]
 pub struct BulkEnrolled {
     enrolled: i64,
     batches: i32,
@@ -31,7 +31,7 @@ pub struct BulkEnrolled {
     skipped_count: i64,
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, utoipa::ToSchema)]
 struct Skip {
     contact_id: Uuid,
     email: String,
@@ -54,12 +54,13 @@ impl From<Bulk> for BulkEnrolled {
 }
 
 /// A large import that is being enrolled.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, utoipa::ToSchema)]
 pub struct EnrollJob {
     id: Uuid,
     status: JobStatus,
     processed: i64,
     #[serde(flatten)]
+    #[schema(value_type = Object)]
     done: Option<BulkEnrolled>,
 }
 
@@ -89,7 +90,7 @@ impl EnrollJob {
 }
 
 /// That a large import will be enrolled.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, utoipa::ToSchema)]
 pub struct EnrollStarted {
     id: Uuid,
     status: JobStatus,
@@ -102,7 +103,7 @@ impl From<enroll_jobs::Model> for EnrollStarted {
 }
 
 /// A contact that was enrolled alone.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, utoipa::ToSchema)]
 pub struct EnrolledContact {
     id: Uuid,
     contact_id: Uuid,
@@ -118,7 +119,7 @@ impl From<enrollments::Model> for EnrolledContact {
 }
 
 /// An enrollment in a list.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, utoipa::ToSchema)]
 pub struct Enrollment {
     id: Uuid,
     contact_id: Uuid,
@@ -186,7 +187,7 @@ impl From<Standing> for Enrollment {
 }
 
 /// A contact that enrolling left out.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, utoipa::ToSchema)]
 pub struct EnrollmentSkip {
     id: Uuid,
     contact_id: Uuid,
@@ -213,7 +214,7 @@ impl From<enrollment_skips::Model> for EnrollmentSkip {
 }
 
 /// What a dispatch released.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, utoipa::ToSchema)]
 pub struct DispatchStarted {
     id: Uuid,
     status: CampaignStatus,

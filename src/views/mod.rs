@@ -11,6 +11,7 @@ pub mod outreaches;
 pub mod previews;
 pub mod signup;
 pub mod smtp_credentials;
+pub mod status;
 pub mod unsubscribe;
 pub mod webhooks;
 
@@ -18,7 +19,7 @@ use serde::Serialize;
 use uuid::Uuid;
 
 /// What a delete answers.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, utoipa::ToSchema)]
 pub struct Gone {
     id: Uuid,
     status: &'static str,

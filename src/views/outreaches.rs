@@ -13,7 +13,7 @@ use crate::{
 };
 
 /// An outreach in a list.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, utoipa::ToSchema)]
 pub struct Outreach {
     id: Uuid,
     name: String,
@@ -29,7 +29,7 @@ impl From<Model> for Outreach {
 }
 
 /// An outreach on its own.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, utoipa::ToSchema)]
 pub struct OutreachDetail {
     #[serde(flatten)]
     outreach: Outreach,
@@ -38,7 +38,7 @@ pub struct OutreachDetail {
 }
 
 /// Sums over all its campaigns.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, utoipa::ToSchema)]
 struct OutreachTotals {
     pending: i64,
     sent: i64,
@@ -48,7 +48,7 @@ struct OutreachTotals {
 }
 
 /// A campaign of the outreach.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, utoipa::ToSchema)]
 struct OutreachCampaign {
     id: Uuid,
     name: String,

@@ -11,23 +11,24 @@ use crate::{
 };
 
 /// A campaign as a contact would get it.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, utoipa::ToSchema)]
 pub struct Preview {
     contact: PreviewContact,
     steps: Vec<PreviewStep>,
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, utoipa::ToSchema)]
 struct PreviewContact {
     id: Option<Uuid>,
     email: String,
     first_name: Option<String>,
     last_name: Option<String>,
     company: Option<String>,
+    #[schema(value_type = Object)]
     custom: Value,
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, utoipa::ToSchema)]
 struct PreviewStep {
     position: i32,
     subject: String,
@@ -50,7 +51,7 @@ impl Preview {
 }
 
 /// What would go out when.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, utoipa::ToSchema)]
 pub struct Forecast {
     pending: u64,
     total_sends: u64,
@@ -60,14 +61,14 @@ pub struct Forecast {
     plan_limit_reached_on: Option<String>,
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, utoipa::ToSchema)]
 struct ForecastDay {
     date: String,
     sends: u64,
     by_credential: Vec<ForecastLane>,
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, utoipa::ToSchema)]
 struct ForecastLane {
     smtp_credential_id: Uuid,
     sends: u64,
@@ -106,12 +107,12 @@ fn date(day: i64) -> String {
 }
 
 /// What became of test messages.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, utoipa::ToSchema)]
 pub struct TestResults {
     results: Vec<TestResult>,
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, utoipa::ToSchema)]
 struct TestResult {
     email: String,
     position: i32,
@@ -131,14 +132,14 @@ impl From<Vec<test_send::Sent>> for TestResults {
 }
 
 /// What checking a credential's logins found.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, utoipa::ToSchema)]
 pub struct Verified {
     smtp: Check,
     /// Null where the credential has no mailbox.
     imap: Option<Check>,
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, utoipa::ToSchema)]
 struct Check {
     ok: bool,
     error: Option<&'static str>,

@@ -6,7 +6,7 @@ use uuid::Uuid;
 use crate::models::accounts;
 
 /// A new account.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, utoipa::ToSchema)]
 pub struct SignedUp {
     account_id: Uuid,
     plan_slug: &'static str,
@@ -14,7 +14,7 @@ pub struct SignedUp {
 }
 
 /// Its first key, shown once.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, utoipa::ToSchema)]
 struct FirstKey {
     id: Uuid,
     prefix: String,

@@ -17,7 +17,7 @@ pub fn one_decimal(percent: f64) -> f64 {
 }
 
 /// What creating a credential answers.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, utoipa::ToSchema)]
 pub struct NewCredential {
     id: Uuid,
     label: Option<String>,
@@ -43,7 +43,7 @@ impl From<Model> for NewCredential {
 }
 
 /// A credential with what it did.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, utoipa::ToSchema)]
 pub struct Credential {
     id: Uuid,
     label: Option<String>,
@@ -120,7 +120,7 @@ impl Credential {
 }
 
 /// A credential on its campaign's page.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, utoipa::ToSchema)]
 pub struct CredentialSummary {
     id: Uuid,
     label: Option<String>,
@@ -147,7 +147,7 @@ impl CredentialSummary {
 }
 
 /// What enabling a credential again answers.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, utoipa::ToSchema)]
 pub struct Enabled {
     id: Uuid,
     from_email: String,

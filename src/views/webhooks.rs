@@ -15,10 +15,11 @@ use crate::{
 };
 
 /// A webhook.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, utoipa::ToSchema)]
 pub struct Webhook {
     id: Uuid,
     url: String,
+    #[schema(value_type = Vec<String>)]
     event_filters: Value,
     disabled_at: Option<Timestamp>,
     consecutive_failures: i32,
@@ -45,7 +46,7 @@ impl From<Model> for Webhook {
 }
 
 /// A new webhook, with the secret that is shown once.
-#[derive(Serialize)]
+#[derive(Serialize, utoipa::ToSchema)]
 pub struct NewWebhook {
     #[serde(flatten)]
     webhook: Webhook,
@@ -60,7 +61,7 @@ impl NewWebhook {
 }
 
 /// Another secret, shown once.
-#[derive(Serialize)]
+#[derive(Serialize, utoipa::ToSchema)]
 pub struct Rotated {
     id: Uuid,
     secret: String,
@@ -74,7 +75,8 @@ impl Rotated {
 }
 
 /// A delivery with its last attempt.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, utoipa::ToSchema)]
+#[schema(as = WebhookDelivery)]
 pub struct Delivery {
     id: Uuid,
     event_type: EventType,
@@ -114,16 +116,18 @@ impl From<webhook_deliveries::Model> for Delivery {
 }
 
 /// A delivery on its own.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, utoipa::ToSchema)]
+#[schema(as = WebhookDeliveryDetail)]
 pub struct DeliveryDetail {
     #[serde(flatten)]
     delivery: Delivery,
+    #[schema(value_type = Object)]
     payload: Value,
     attempts: Vec<DeliveryAttempt>,
 }
 
 /// One attempt.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, utoipa::ToSchema)]
 struct DeliveryAttempt {
     attempt: i32,
     status_code: Option<i32>,

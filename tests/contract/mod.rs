@@ -4,3 +4,4 @@ mod config;
 mod errors;
 mod hostile;
 mod layers;
+mod openapi;

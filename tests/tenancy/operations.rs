@@ -217,7 +217,7 @@ pub fn all() -> Vec<Operation> {
 }
 
 fn service() -> Vec<Operation> {
-    vec![get("/status", "/status").public()]
+    vec![get("/status", "/status").public(), get("/openapi.json", "/openapi.json").public()]
 }
 
 fn account() -> Vec<Operation> {

@@ -1,0 +1,217 @@
+//! The bodies that operations take: the bounds that `params/` checks, in the words of JSON Schema.
+
+use serde_json::{Map, Value, json};
+
+/// Every body by its name.
+pub(super) fn all() -> Map<String, Value> {
+    let mut found = Map::new();
+    let bodies = [
+        ("Signup", body(&["email"], json!({"email": email(), "name": nullable(text(255))}))),
+        (
+            "NewApiKey",
+            body(
+                &["label"],
+                json!({"label": name(), "client_kind": {"type": ["string", "null"], "enum": ["direct", "mcp", "sdk", null]}}),
+            ),
+        ),
+        ("NewContactImport", wrapped("contact_import", contact_import())),
+        ("ContactChange", wrapped("contact", contact(&[]))),
+        ("NewOutreach", wrapped("outreach", body(&["name"], outreach()))),
+        ("OutreachChange", wrapped("outreach", body(&[], outreach()))),
+        ("NewCampaign", wrapped("campaign", new_campaign())),
+        ("CampaignChange", wrapped("campaign", campaign_change())),
+        ("NewSmtpCredential", wrapped("smtp_credential", credential(true))),
+        ("SmtpCredentialChange", wrapped("smtp_credential", credential(false))),
+        ("NewWebhook", wrapped("webhook", body(&["url"], webhook()))),
+        ("WebhookChange", wrapped("webhook", webhook_change())),
+        ("TestSend", test_send()),
+        (
+            "Enroll",
+            body(
+                &["contact_import_id"],
+                json!({"contact_import_id": id(), "batch_size": nullable(whole(1, 100_000))}),
+            ),
+        ),
+        (
+            "EnrollContact",
+            body(
+                &["contact_id"],
+                json!({"contact_id": id(), "batch_number": nullable(whole(0, i32::MAX)), "priority": nullable(flag())}),
+            ),
+        ),
+        ("Dispatch", body(&[], json!({"batch_number": nullable(whole(0, i32::MAX))}))),
+        ("Resolve", body(&["as"], json!({"as": {"type": "string", "enum": ["sent", "resend"]}}))),
+    ];
+    found.extend(bodies.into_iter().map(|(name, schema)| (name.to_owned(), schema)));
+    found
+}
+
+/// An object with these fields and no others.
+fn body(required: &[&str], fields: Value) -> Value {
+    let mut schema = json!({"type": "object", "additionalProperties": false});
+    schema["properties"] = fields;
+    if !required.is_empty() {
+        schema["required"] = json!(required);
+    }
+    schema
+}
+
+/// `{"<resource>": {…}}`
+fn wrapped(resource: &str, inner: Value) -> Value {
+    let mut fields = Map::new();
+    fields.insert(resource.to_owned(), inner);
+    body(&[resource], Value::Object(fields))
+}
+
+fn nullable(mut schema: Value) -> Value {
+    if let Some(kind) = schema.get("type").cloned() {
+        schema["type"] = json!([kind, "null"]);
+    }
+    schema
+}
+
+fn text(most: usize) -> Value {
+    json!({"type": "string", "maxLength": most})
+}
+
+fn name() -> Value {
+    json!({"type": "string", "minLength": 1, "maxLength": 255})
+}
+
+fn email() -> Value {
+    json!({"type": "string", "format": "email", "minLength": 3, "maxLength": 254})
+}
+
+fn id() -> Value {
+    json!({"type": "string", "format": "uuid"})
+}
+
+fn flag() -> Value {
+    json!({"type": "boolean"})
+}
+
+fn whole(least: i32, most: i32) -> Value {
+    json!({"type": "integer", "minimum": least, "maximum": most})
+}
+
+fn secret() -> Value {
+    json!({"type": "string", "format": "password", "minLength": 1, "maxLength": 1000, "writeOnly": true})
+}
+
+/// The one object whose fields the client chooses.
+fn custom() -> Value {
+    json!({
+        "type": ["object", "null"], "maxProperties": 50,
+        "propertyNames": {"minLength": 1, "maxLength": 255},
+        "additionalProperties": {"type": ["string", "number", "boolean"], "maxLength": 10_000},
+    })
+}
+
+fn contact(required: &[&str]) -> Value {
+    body(
+        required,
+        json!({
+            "email": email(), "first_name": nullable(text(255)), "last_name": nullable(text(255)),
+            "company": nullable(text(255)), "custom": custom(),
+        }),
+    )
+}
+
+fn contact_import() -> Value {
+    let rows = json!({"type": "array", "minItems": 1, "maxItems": 50_000, "items": contact(&["email"])});
+    body(&["name", "contacts"], json!({"name": name(), "contacts": rows}))
+}
+
+fn outreach() -> Value {
+    json!({"name": name(), "unique_contacts": flag()})
+}
+
+fn pace() -> Value {
+    json!({
+        "name": name(), "outreach_id": nullable(id()),
+        "min_wait_seconds": whole(0, 86_400), "max_wait_seconds": whole(0, 86_400), "verify_email_mx": flag(),
+        "bounce_rate_threshold": {"type": "number", "exclusiveMinimum": 0, "maximum": 100},
+        "sequence_steps": steps(),
+    })
+}
+
+fn steps() -> Value {
+    let step = body(
+        &["position", "subject", "body_html"],
+        json!({
+            "position": whole(1, 20), "subject": {"type": "string", "minLength": 1, "maxLength": 998},
+            "body_html": {"type": "string", "minLength": 1, "maxLength": 262_144},
+            "body_text": nullable(text(262_144)), "delay_minutes": whole(0, 525_600),
+        }),
+    );
+    json!({"type": "array", "minItems": 1, "maxItems": 20, "items": step})
+}
+
+fn new_campaign() -> Value {
+    let mut fields = pace();
+    fields["smtp_credentials"] =
+        json!({"type": "array", "minItems": 1, "maxItems": 100, "items": credential(true)});
+    body(&["name", "smtp_credentials", "sequence_steps"], fields)
+}
+
+fn campaign_change() -> Value {
+    body(&[], pace())
+}
+
+fn credential(new: bool) -> Value {
+    let imap = |schema: Value| nullable(schema);
+    let required: &[&str] = if new {
+        &[
+            "smtp_host",
+            "smtp_port",
+            "smtp_username",
+            "smtp_password",
+            "from_name",
+            "from_email",
+            "daily_limit",
+        ]
+    } else {
+        &[]
+    };
+    let login = json!({"type": "string", "minLength": 1, "maxLength": 1000});
+    body(
+        required,
+        json!({
+            "label": nullable(text(255)), "smtp_host": name(), "smtp_port": whole(1, 65_535),
+            "smtp_username": login, "smtp_password": secret(), "from_name": name(), "from_email": email(),
+            "daily_limit": whole(1, 100_000), "imap_host": imap(name()), "imap_port": imap(whole(1, 65_535)),
+            "imap_username": imap(login.clone()), "imap_password": imap(secret()),
+        }),
+    )
+}
+
+fn webhook() -> Value {
+    let events = [
+        "*",
+        "enrollment.sent",
+        "enrollment.opened",
+        "enrollment.replied",
+        "enrollment.bounced",
+        "enrollment.unsubscribed",
+        "credential.disabled",
+        "campaign.paused",
+    ];
+    json!({
+        "url": {"type": "string", "format": "uri", "maxLength": 2048},
+        "event_filters": {"type": "array", "minItems": 1, "items": {"type": "string", "enum": events}},
+    })
+}
+
+fn webhook_change() -> Value {
+    let mut fields = webhook();
+    fields["disabled_at"] = json!({"type": "null"});
+    body(&[], fields)
+}
+
+fn test_send() -> Value {
+    let emails = json!({"type": "array", "minItems": 1, "maxItems": 10, "items": email()});
+    body(
+        &["emails"],
+        json!({"emails": emails, "position": nullable(whole(1, 20)), "contact_id": nullable(id())}),
+    )
+}

@@ -1,0 +1,91 @@
+//! The `OpenAPI` document against the router, the catalogue and itself.
+
+use std::collections::BTreeSet;
+
+use ampout::{app::App, errors::Code, openapi};
+use loco_rs::app::Hooks;
+use serde_json::Value;
+
+use crate::support::world;
+
+/// Path, method and description of every operation.
+fn operations(document: &Value) -> Vec<(String, String, Value)> {
+    let paths = document["paths"].as_object().unwrap();
+    let of_path = |(path, methods): (&String, &Value)| {
+        let methods = methods.as_object().unwrap().clone();
+        methods
+            .into_iter()
+            .map(|(method, one)| (path.clone(), method.to_uppercase(), one))
+            .collect::<Vec<_>>()
+    };
+    paths.iter().flat_map(of_path).collect()
+}
+
+/// Every `$ref` below a value.
+fn references(value: &Value, found: &mut BTreeSet<String>) {
+    match value {
+        Value::Object(fields) => {
+            found.extend(fields.get("$ref").and_then(Value::as_str).map(str::to_owned));
+            fields.values().for_each(|inner| references(inner, found));
+        }
+        Value::Array(items) => items.iter().for_each(|inner| references(inner, found)),
+        _ => {}
+    }
+}
+
+#[tokio::test]
+async fn the_document_has_exactly_the_operations_of_the_router() {
+    world(|w| async move {
+        let answer = w.server.get("/openapi.json").await;
+        answer.assert_status_ok();
+        assert_eq!(answer.header("content-type"), "application/json");
+        let described: BTreeSet<String> = operations(&answer.json())
+            .into_iter()
+            .map(|(path, method, _)| format!("{method} {path}"))
+            .collect();
+        let routes = App::routes(&w.ctx).collect();
+        let routed: BTreeSet<String> = routes
+            .iter()
+            .flat_map(|route| route.actions.iter().map(|method| format!("{method} {}", route.uri)))
+            .collect();
+        assert_eq!(described, routed, "src/openapi/operations.rs describes other operations");
+    })
+    .await;
+}
+
+#[test]
+fn every_operation_has_a_name_of_its_own_an_answer_and_codes_of_the_catalogue() {
+    let document = openapi::document();
+    let (mut names, mut seen) = (BTreeSet::new(), BTreeSet::new());
+    for (path, method, one) in operations(&document) {
+        let name = one["operationId"].as_str().unwrap().to_owned();
+        assert!(name.contains('_') && names.insert(name.clone()), "{method} {path}: {name}");
+        assert!(!one["summary"].as_str().unwrap().is_empty() && one["tags"][0] != "", "{name}");
+        let responses = one["responses"].as_object().unwrap();
+        assert!(responses.keys().any(|status| status.starts_with('2')), "{name} never succeeds");
+        for (status, response) in responses.iter().filter(|(status, _)| !status.starts_with('2')) {
+            let schema = &response["content"]["application/json"]["schema"];
+            for word in schema["allOf"][1]["properties"]["code"]["enum"].as_array().unwrap() {
+                let code = Code::parse(word.as_str().unwrap()).unwrap();
+                assert_eq!(code.status().to_string(), *status, "{name}");
+                seen.insert(code);
+            }
+        }
+    }
+    // Those of billing come with its routes.
+    let missing: Vec<_> =
+        Code::ALL.iter().filter(|code| !seen.contains(code) && !Code::reserved().contains(code)).collect();
+    let billing =
+        [Code::PlanNotFound, Code::PlanNotPurchasable, Code::NoStripeCustomer, Code::InvalidSignature];
+    assert!(missing.iter().all(|code| billing.contains(code)), "no operation answers {missing:?}");
+}
+
+#[test]
+fn every_reference_leads_to_a_schema_and_every_schema_is_used() {
+    let document = openapi::document();
+    let mut found = BTreeSet::new();
+    references(&document, &mut found);
+    let schemas = document["components"]["schemas"].as_object().unwrap();
+    let known: BTreeSet<String> = schemas.keys().map(|name| format!("#/components/schemas/{name}")).collect();
+    assert_eq!(found, known);
+}
