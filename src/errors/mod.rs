@@ -8,10 +8,12 @@ mod catalogue;
 mod database;
 mod framework;
 mod respond;
+mod sample;
 mod validation;
 
 pub use api_error::{ApiError, ApiResult};
 pub use catalogue::Code;
 pub use database::{Constraint, on_constraint};
 pub use respond::{Rendered, docs_base, set_docs_base};
+pub use sample::Sample;
 pub use validation::{Failures, Reason};

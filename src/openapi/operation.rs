@@ -6,7 +6,7 @@ use serde::Serialize;
 use serde_json::{Map, Value, json};
 use utoipa::ToSchema;
 
-use crate::errors::Code;
+use crate::errors::{Code, Sample};
 
 /// What the transport itself can answer to any request.
 const ALWAYS: [Code; 5] =
@@ -120,7 +120,7 @@ impl Operation {
     }
 
     /// The operation as the document has it.
-    pub fn to_value(&self) -> Value {
+    pub fn to_value(&self, schemas: &Map<String, Value>) -> Value {
         let mut shown = json!({
             "operationId": self.id, "tags": [self.tag], "summary": self.summary,
             "parameters": self.parameters(), "responses": self.responses(),
@@ -132,7 +132,10 @@ impl Operation {
             if let Some(body) = self.body {
                 let schema = json!({"$ref": format!("#/components/schemas/{body}")});
                 let content = json!({"application/json": {"schema": schema}});
-                fields.insert("requestBody".into(), json!({"required": true, "content": content}));
+                fields.insert(
+                    "requestBody".into(),
+                    json!({"required": needs_body(body, schemas), "content": content}),
+                );
             }
         }
         shown
@@ -142,10 +145,10 @@ impl Operation {
         let names = self.path.split('{').skip(1).filter_map(|rest| rest.split('}').next());
         let mut found: Vec<Value> = names
             .map(|name| {
-                let schema = if name == "token" {
-                    json!({"type": "string"})
-                } else {
-                    json!({"type": "string", "format": "uuid"})
+                let schema = match name {
+                    "token" => json!({"type": "string"}),
+                    "code" => json!({"type": "string", "enum": codes()}),
+                    _ => json!({"type": "string", "format": "uuid"}),
                 };
                 json!({"name": name, "in": "path", "required": true, "schema": schema})
             })
@@ -200,8 +203,10 @@ impl Operation {
             {"$ref": "#/components/schemas/Error"},
             {"type": "object", "properties": {"code": {"type": "string", "enum": words}}},
         ]});
-        let samples: Map<String, Value> =
-            codes.iter().map(|code| (code.as_str().to_owned(), json!({"value": sample(*code)}))).collect();
+        let samples: Map<String, Value> = codes
+            .iter()
+            .map(|code| (code.as_str().to_owned(), json!({"value": Sample::of(*code)})))
+            .collect();
         json!({
             "description": lines.join("\n\n"),
             "headers": self.headers(status),
@@ -226,18 +231,37 @@ impl Operation {
             names.push("Idempotent-Replayed");
         }
         let headers: Map<String, Value> =
-            names.into_iter().map(|name| (name.to_owned(), json!({"schema": {"type": "string"}}))).collect();
+            names.into_iter().map(|name| (name.to_owned(), header(name))).collect();
         Value::Object(headers)
     }
 }
 
-/// The body of a refusal with nothing special to say.
-fn sample(code: Code) -> Value {
-    json!({
-        "code": code.as_str(),
-        "type": format!("https://docs.ampout.dev/errors/{}", code.as_str()),
-        "message": code.default_message(),
-    })
+/// Whether an empty body, which is `{}`, is refused.
+fn needs_body(body: &str, schemas: &Map<String, Value>) -> bool {
+    schemas.get(body).is_some_and(|schema| schema.get("required").is_some())
+}
+
+/// A header of an answer: what it holds and how it looks.
+fn header(name: &str) -> Value {
+    let (kind, text) = match name {
+        "x-request-id" => ("string", "Names the request; a log line of the server can be found by it."),
+        "RateLimit" => {
+            ("string", "What is left, and the seconds until the window ends: `\"key\";r=59;t=60`.")
+        }
+        "RateLimit-Policy" => ("string", "The limit and its window in seconds: `\"key\";q=60;w=60`."),
+        "WWW-Authenticate" => ("string", "`Bearer`."),
+        "Allow" => ("string", "The methods that the path has."),
+        "Retry-After" => ("integer", "Seconds to wait before the request is repeated."),
+        "Link" => ("string", "`<…>; rel=\"next\"`: the next page, when there is one."),
+        "Idempotent-Replayed" => ("boolean", "`true` on an answer that was given before to the same key."),
+        _ => ("string", "See the description of the answer."),
+    };
+    json!({"description": text, "schema": {"type": kind}})
+}
+
+/// The catalogue's codes as clients see them.
+fn codes() -> Vec<&'static str> {
+    Code::ALL.iter().map(|code| code.as_str()).collect()
 }
 
 /// The body that every refusal has.
@@ -250,7 +274,7 @@ pub(super) fn error_schema() -> Value {
     json!({
         "type": "object", "required": ["code", "type", "message"], "additionalProperties": false,
         "properties": {
-            "code": {"type": "string", "enum": Code::ALL.iter().map(|code| code.as_str()).collect::<Vec<_>>()},
+            "code": {"type": "string", "enum": codes()},
             "type": {"type": "string", "format": "uri"},
             "message": {"type": "string"},
             "details": {"type": "object", "properties": {

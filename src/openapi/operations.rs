@@ -10,6 +10,8 @@ use outside::{credentials, recipients, webhooks};
 use super::operation::{Operation, operation};
 use crate::{errors::Code, views};
 
+const SERVICE: &str = "Service";
+
 /// All of them, by resource.
 pub(super) fn all() -> Vec<Operation> {
     [
@@ -49,17 +51,33 @@ fn word(words: &[&str]) -> Value {
     json!({"type": "string", "enum": words})
 }
 
+fn page(path: &'static str, id: &'static str, summary: &'static str) -> Operation {
+    get(path).named(SERVICE, id, summary).public().answers_other("text/html", &json!({"type": "string"}))
+}
+
+fn file(path: &'static str, id: &'static str, kind: &str) -> Operation {
+    get(path)
+        .named(SERVICE, id, "A file of the reference")
+        .public()
+        .answers_other(kind, &json!({"type": "string"}))
+}
+
 fn service() -> Vec<Operation> {
-    const TAG: &str = "Service";
     vec![
         get("/status")
-            .named(TAG, "get_status", "Is the service up?")
+            .named(SERVICE, "get_status", "Is the service up?")
             .public()
             .answers::<views::status::Status>(200),
         get("/openapi.json")
-            .named(TAG, "get_openapi", "This document")
+            .named(SERVICE, "get_openapi", "This document")
             .public()
             .answers_other("application/json", &json!({"type": "object"})),
+        page("/docs", "get_docs", "The API reference, for people"),
+        page("/docs/errors", "get_error_docs", "Every error code"),
+        page("/docs/errors/{code}", "get_error_doc", "What an error code means and what to do"),
+        file("/docs/docs.css", "get_docs_style", "text/css"),
+        file("/docs/redoc.js", "get_docs_redoc", "text/javascript"),
+        file("/docs/reference.js", "get_docs_script", "text/javascript"),
     ]
 }
 

@@ -186,19 +186,9 @@ fn credential(new: bool) -> Value {
 }
 
 fn webhook() -> Value {
-    let events = [
-        "*",
-        "enrollment.sent",
-        "enrollment.opened",
-        "enrollment.replied",
-        "enrollment.bounced",
-        "enrollment.unsubscribed",
-        "credential.disabled",
-        "campaign.paused",
-    ];
     json!({
         "url": {"type": "string", "format": "uri", "maxLength": 2048},
-        "event_filters": {"type": "array", "minItems": 1, "items": {"type": "string", "enum": events}},
+        "event_filters": {"type": "array", "minItems": 1, "items": {"$ref": "#/components/schemas/EventFilter"}},
     })
 }
 

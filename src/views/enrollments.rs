@@ -60,7 +60,6 @@ pub struct EnrollJob {
     status: JobStatus,
     processed: i64,
     #[serde(flatten)]
-    #[schema(value_type = Object)]
     done: Option<BulkEnrolled>,
 }
 

@@ -6,6 +6,7 @@ pub mod campaigns;
 pub mod contact_imports;
 pub mod contacts;
 pub mod deliveries;
+pub mod docs;
 pub mod enrollments;
 pub mod outreaches;
 pub mod previews;

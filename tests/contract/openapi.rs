@@ -89,3 +89,60 @@ fn every_reference_leads_to_a_schema_and_every_schema_is_used() {
     let known: BTreeSet<String> = schemas.keys().map(|name| format!("#/components/schemas/{name}")).collect();
     assert_eq!(found, known);
 }
+
+/// Objects below that say nothing of their fields, by where they are.
+fn free_form(at: &str, value: &Value, found: &mut Vec<String>) {
+    match value {
+        Value::Object(fields) => {
+            let says =
+                ["properties", "additionalProperties", "allOf"].iter().any(|key| fields.contains_key(*key));
+            if fields.get("type").is_some_and(|kind| kind == "object") && !says {
+                found.push(at.to_owned());
+            }
+            fields.iter().for_each(|(name, inner)| free_form(&format!("{at}/{name}"), inner, found));
+        }
+        Value::Array(items) => items.iter().for_each(|inner| free_form(at, inner, found)),
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {}
+    }
+}
+
+#[test]
+fn no_object_is_free_but_the_document_itself() {
+    let document = openapi::document();
+    let mut found = vec![];
+    free_form("", &document["components"]["schemas"], &mut found);
+    free_form("", &document["webhooks"], &mut found);
+    assert_eq!(found, Vec::<String>::new());
+}
+
+#[test]
+fn every_field_of_a_state_says_its_words() {
+    let document = openapi::document();
+    let schemas = document["components"]["schemas"].as_object().unwrap();
+    for (name, schema) in schemas {
+        for (field, inner) in schema["properties"].as_object().into_iter().flatten() {
+            let of_words =
+                ["status", "state", "disabled_reason", "waiting_reason", "client_kind", "event_type"];
+            if of_words.contains(&field.as_str()) {
+                let text = inner.to_string();
+                assert!(text.contains("enum") || text.contains("$ref"), "{name}.{field} is any text: {text}");
+            }
+        }
+    }
+}
+
+#[test]
+fn a_body_is_required_only_where_a_field_is() {
+    let document = openapi::document();
+    for (path, method, one) in operations(&document) {
+        let body = &one["requestBody"];
+        let Some(name) = body["content"]["application/json"]["schema"]["$ref"].as_str() else { continue };
+        let schema = &document["components"]["schemas"][name.rsplit('/').next().unwrap()];
+        assert_eq!(body["required"], schema["required"].is_array(), "{method} {path}");
+    }
+}
+
+#[test]
+fn the_document_is_the_one_that_was_looked_at() {
+    insta::assert_json_snapshot!(openapi::document(), { ".info.version" => "[version]" });
+}

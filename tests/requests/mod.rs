@@ -8,6 +8,7 @@ mod contacts;
 mod credentials;
 mod deliveries;
 mod dispatch;
+mod docs;
 mod enroll;
 mod enroll_contact;
 mod enrollments;

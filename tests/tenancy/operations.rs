@@ -217,7 +217,16 @@ pub fn all() -> Vec<Operation> {
 }
 
 fn service() -> Vec<Operation> {
-    vec![get("/status", "/status").public(), get("/openapi.json", "/openapi.json").public()]
+    vec![
+        get("/status", "/status").public(),
+        get("/openapi.json", "/openapi.json").public(),
+        get("/docs", "/docs").public(),
+        get("/docs/docs.css", "/docs/docs.css").public(),
+        get("/docs/redoc.js", "/docs/redoc.js").public(),
+        get("/docs/reference.js", "/docs/reference.js").public(),
+        get("/docs/errors", "/docs/errors").public(),
+        get("/docs/errors/{code}", "/docs/errors/not_found").public(),
+    ]
 }
 
 fn account() -> Vec<Operation> {
