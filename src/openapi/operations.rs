@@ -15,7 +15,6 @@ const SERVICE: &str = "Service";
 /// All of them, by resource.
 pub(super) fn all() -> Vec<Operation> {
     [
-        service(),
         accounts(),
         contacts(),
         outreaches(),
@@ -25,6 +24,7 @@ pub(super) fn all() -> Vec<Operation> {
         credentials(),
         webhooks(),
         recipients(),
+        service(),
     ]
     .into_iter()
     .flatten()
