@@ -37,7 +37,7 @@ pub struct NewImport {
 }
 
 /// A row that was left out, as it is kept and shown.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct LeftOut {
     /// Its place among the rows, from 0.
     pub index: u64,
