@@ -141,3 +141,25 @@ fn a_body_is_required_only_where_a_field_is() {
         assert_eq!(body["required"], schema["required"].is_array(), "{method} {path}");
     }
 }
+
+/// Every word that a text below can have.
+fn words(value: &Value, found: &mut Vec<String>) {
+    match value {
+        Value::Object(fields) => {
+            let words = fields.get("enum").and_then(Value::as_array);
+            found.extend(words.into_iter().flatten().filter_map(Value::as_str).map(str::to_owned));
+            fields.values().for_each(|inner| words(inner, found));
+        }
+        Value::Array(items) => items.iter().for_each(|inner| words(inner, found)),
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {}
+    }
+}
+
+#[test]
+fn the_words_of_the_document_are_those_of_the_answers() {
+    let mut found = vec![];
+    words(&openapi::document(), &mut found);
+    assert!(found.iter().any(|word| word == "completed"));
+    let shouted: Vec<_> = found.iter().filter(|word| word.chars().any(char::is_uppercase)).collect();
+    assert!(shouted.is_empty(), "names of variants, not the words that are sent: {shouted:?}");
+}
