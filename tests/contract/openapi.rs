@@ -146,8 +146,8 @@ fn a_body_is_required_only_where_a_field_is() {
 fn words(value: &Value, found: &mut Vec<String>) {
     match value {
         Value::Object(fields) => {
-            let words = fields.get("enum").and_then(Value::as_array);
-            found.extend(words.into_iter().flatten().filter_map(Value::as_str).map(str::to_owned));
+            let listed = fields.get("enum").and_then(Value::as_array);
+            found.extend(listed.into_iter().flatten().filter_map(Value::as_str).map(str::to_owned));
             fields.values().for_each(|inner| words(inner, found));
         }
         Value::Array(items) => items.iter().for_each(|inner| words(inner, found)),
