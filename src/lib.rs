@@ -10,6 +10,7 @@ pub mod engine;
 pub mod errors;
 pub mod http;
 pub mod inbound;
+pub mod imports;
 pub mod inbox;
 pub mod initializers;
 pub mod jobs;

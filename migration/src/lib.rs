@@ -13,6 +13,7 @@ mod m20261124_000005_create_engine;
 mod m20261124_000010_create_webhooks;
 mod m20261124_000020_report_imports;
 mod m20261124_000021_create_mailboxes;
+mod m20261124_000023_upload_imports;
 mod m20261124_000030_create_idempotency_keys;
 mod m20261124_000040_index_bounces;
 
@@ -32,6 +33,7 @@ impl MigratorTrait for Migrator {
             Box::new(m20261124_000010_create_webhooks::Migration),
             Box::new(m20261124_000020_report_imports::Migration),
             Box::new(m20261124_000021_create_mailboxes::Migration),
+            Box::new(m20261124_000023_upload_imports::Migration),
             Box::new(m20261124_000030_create_idempotency_keys::Migration),
             Box::new(m20261124_000040_index_bounces::Migration),
         ]

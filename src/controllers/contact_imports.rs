@@ -1,6 +1,10 @@
 //! Named bulk inserts of contacts.
 
-use axum::{Json, debug_handler, extract::State};
+use axum::{
+    Json, debug_handler,
+    extract::State,
+    response::{IntoResponse, Response},
+};
 use loco_rs::{
     app::AppContext,
     controller::Routes,
@@ -11,17 +15,20 @@ use sea_orm::{ColumnTrait, QueryFilter};
 use crate::{
     clock::Timestamp,
     errors::ApiResult,
-    http::{Created, List, Listed, NoFields, PathIds, Query, Write},
+    http::{
+        Accepted, Created, Given, List, Listed, NoFields, PathIds, Query, StreamWrite, Write,
+    },
+    imports,
     models::{
         contact_imports::{self, Column, Entity},
         contacts,
     },
-    params::contact_imports::NewContactImport,
+    params::contact_imports::{NewContactImport, NewTable},
     state::AppState,
     tenancy::{Scope, TenantEntity},
     views::{
         Gone,
-        contact_imports::{ContactImport, ContactImportDetail, NewImport},
+        contact_imports::{ContactImport, ContactImportDetail, NewImport, StartedImport},
         contacts::Contact,
     },
 };
@@ -37,11 +44,33 @@ pub fn routes() -> Routes {
 #[debug_handler(state = AppContext)]
 async fn create(
     State(ctx): State<AppContext>,
+    given: Given<NewContactImport>,
+) -> ApiResult<Response> {
+    let state = AppState::of(&ctx)?;
+    Ok(match given {
+        Given::Fields(write) => create_of_fields(&state, write).await?.into_response(),
+        Given::Table(upload) => create_of_table(state, upload).await?.into_response(),
+    })
+}
+
+async fn create_of_fields(
+    state: &AppState,
     write: Write<NewContactImport>,
 ) -> ApiResult<Created<NewImport>> {
-    let key = AppState::of(&ctx)?.suppression_key;
-    let made = contact_imports::create(&write.scope, &key, write.body.parse()?, Timestamp::now()).await?;
+    let (key, new) = (&state.suppression_key, write.body.parse()?);
+    let made = contact_imports::create(&write.scope, key, new, Timestamp::now()).await?;
     Ok(Created(made.into()))
+}
+
+async fn create_of_table(state: AppState, upload: StreamWrite) -> ApiResult<Accepted<StartedImport>> {
+    let name = upload.query::<NewTable>()?.name.unwrap_or_default();
+    let account_id = upload.caller.account_id;
+    let (late, pieces) = upload.open();
+    let received = imports::receive(&state.db, account_id, &name, pieces).await?;
+    let write = late.begin().await?;
+    let started = imports::start(&write.scope, name, received, Timestamp::now()).await?;
+    write.after.then(move || state.doorbells.jobs.ring());
+    Ok(Accepted(started.into()))
 }
 
 #[debug_handler(state = AppContext)]

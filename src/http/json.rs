@@ -76,31 +76,59 @@ pub fn body_limit(request: &Request) -> usize {
 /// Reads the whole body, at most `limit` bytes.
 ///
 /// # Errors
-/// `payload_too_large` above the limit, at once where the length is announced; `bad_request` when
-/// the body breaks off or nothing arrives for 30 seconds.
-pub async fn read_body(headers: &HeaderMap, mut body: Body, limit: usize) -> ApiResult<Bytes> {
-    let announced = headers
-        .get(header::CONTENT_LENGTH)
-        .and_then(|value| value.to_str().ok())
-        .and_then(|value| value.parse::<u64>().ok());
-    let limit_bytes = u64::try_from(limit).unwrap_or(u64::MAX);
-    if announced.is_some_and(|length| length > limit_bytes) {
-        return Err(too_large(limit));
-    }
+/// Those of [`Pieces`].
+pub async fn read_body(headers: &HeaderMap, body: Body, limit: usize) -> ApiResult<Bytes> {
+    let mut pieces = Pieces::of(headers, body, limit)?;
     let mut bytes = BytesMut::new();
-    loop {
-        let piece = tokio::time::timeout(PIECE_DEADLINE, body.frame())
-            .await
-            .map_err(|_| ApiError::bad_request("The body arrived too slowly"))?;
-        let Some(frame) = piece else { return Ok(bytes.freeze()) };
-        let frame = frame
-            .map_err(|error| ApiError::bad_request("The body could not be read").cause(error.to_string()))?;
-        // A frame that is no data is a trailer, which says nothing here.
-        if let Ok(data) = frame.into_data() {
-            if bytes.len().saturating_add(data.len()) > limit {
-                return Err(too_large(limit));
+    while let Some(piece) = pieces.next().await? {
+        bytes.extend_from_slice(&piece);
+    }
+    Ok(bytes.freeze())
+}
+
+/// A body as it comes, with a bound and a deadline for each piece.
+#[derive(Debug)]
+pub struct Pieces {
+    body: Body,
+    limit: usize,
+    seen: usize,
+}
+
+impl Pieces {
+    /// Of a body of at most `limit` bytes.
+    ///
+    /// # Errors
+    /// `payload_too_large` where a greater length is announced.
+    pub fn of(headers: &HeaderMap, body: Body, limit: usize) -> ApiResult<Self> {
+        let announced = headers
+            .get(header::CONTENT_LENGTH)
+            .and_then(|value| value.to_str().ok())
+            .and_then(|value| value.parse::<u64>().ok());
+        let limit_bytes = u64::try_from(limit).unwrap_or(u64::MAX);
+        if announced.is_some_and(|length| length > limit_bytes) {
+            return Err(too_large(limit));
+        }
+        Ok(Self { body, limit, seen: 0 })
+    }
+
+    /// The next piece; `None` behind the last.
+    ///
+    /// # Errors
+    /// `payload_too_large` above the limit; `bad_request` when the body breaks off or nothing arrives for 30 seconds.
+    pub async fn next(&mut self) -> ApiResult<Option<Bytes>> {
+        loop {
+            let piece = tokio::time::timeout(PIECE_DEADLINE, self.body.frame())
+                .await
+                .map_err(|_| ApiError::bad_request("The body arrived too slowly"))?;
+            let Some(frame) = piece else { return Ok(None) };
+            let frame = frame.map_err(|error| {
+                ApiError::bad_request("The body could not be read").cause(error.to_string())
+            })?;
+            // A frame that is no data is a trailer, which says nothing here.
+            if let Ok(data) = frame.into_data() {
+                self.seen = self.seen.saturating_add(data.len());
+                return if self.seen > self.limit { Err(too_large(self.limit)) } else { Ok(Some(data)) };
             }
-            bytes.extend_from_slice(&data);
         }
     }
 }
@@ -119,18 +147,18 @@ pub fn parse_body<T: DeserializeOwned>(content_type: Option<&str>, bytes: &[u8])
     if bytes.is_empty() {
         return parse_json(b"{}");
     }
-    if !content_type.is_some_and(is_json) {
+    if !content_type.is_some_and(|value| is_media_type(value, "application/json")) {
         return Err(ApiError::new(Code::UnsupportedMediaType)
             .message("The body must be JSON with Content-Type: application/json"));
     }
     parse_json(bytes)
 }
 
-/// `application/json`, in UTF-8 if a charset is named (RFC 8259, section 8.1).
-fn is_json(content_type: &str) -> bool {
+/// Whether it is that media type, in UTF-8 if a charset is named (RFC 8259, section 8.1; RFC 4180, section 3).
+pub(super) fn is_media_type(content_type: &str, wanted: &str) -> bool {
     let mut parts = content_type.split(';').map(str::trim);
     let media_type = parts.next().unwrap_or_default();
-    media_type.eq_ignore_ascii_case("application/json")
+    media_type.eq_ignore_ascii_case(wanted)
         && parts.all(|parameter| {
             parameter.split_once('=').is_none_or(|(name, value)| {
                 !name.eq_ignore_ascii_case("charset") || value.trim_matches('"').eq_ignore_ascii_case("utf-8")

@@ -21,6 +21,7 @@ pub mod timeout;
 mod router_tests;
 
 mod serde_words;
+mod stream;
 mod write;
 
 pub use answer::{Accepted, Created};
@@ -28,4 +29,5 @@ pub use json::NoFields;
 pub use paging::{List, Listed};
 pub use path::PathIds;
 pub use query::Query;
+pub use stream::{Given, StreamWrite};
 pub use write::{AfterCommit, LateWrite, Prepare, PreparedWrite, PublicWrite, Write};

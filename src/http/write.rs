@@ -147,6 +147,12 @@ pub struct LateWrite<B> {
 }
 
 impl<B> LateWrite<B> {
+    /// For a body that was looked at elsewhere.
+    pub(super) fn of(body: B, caller: Caller, slot: TxSlot, ctx: &AppContext) -> ApiResult<Self> {
+        let scope = Scope::of(&caller, Conn::Pool(AppState::of(ctx)?.db.pool().clone()));
+        Ok(Self { scope, body, caller, slot, ctx: ctx.clone() })
+    }
+
     /// Begins the transaction, once.
     ///
     /// # Errors
@@ -163,8 +169,7 @@ impl<B: DeserializeOwned + Send> FromRequest<AppContext> for LateWrite<B> {
 
     async fn from_request(request: Request, ctx: &AppContext) -> Result<Self, ApiError> {
         let Unopened { body, caller, slot } = Unopened::<B>::read(request, ctx).await?;
-        let scope = Scope::of(&caller, Conn::Pool(AppState::of(ctx)?.db.pool().clone()));
-        Ok(Self { scope, body, caller, slot, ctx: ctx.clone() })
+        Self::of(body, caller, slot, ctx)
     }
 }
 

@@ -17,6 +17,8 @@ pub mod enrollment_skips;
 pub mod enrollments;
 pub mod header_text;
 pub mod idempotency_keys;
+pub mod import_progress;
+pub mod import_uploads;
 pub mod mailboxes;
 pub mod opens;
 pub mod outreaches;

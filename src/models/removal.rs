@@ -1,7 +1,7 @@
 //! Removes what was deleted. A delete marks and hides at once; here its rows go, in batches, so that no write is long.
 //! What a lane holds at the moment is left for a later look, and what is uncertain counts as sent before it goes.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, time::Duration};
 
 use sea_orm::{ColumnTrait, QueryFilter};
 use uuid::Uuid;
@@ -9,6 +9,7 @@ use uuid::Uuid;
 use super::{
     deliveries::{self, spend_reservation},
     enrollments::{Stop, stop_contacts},
+    import_uploads,
     sql::{holes, uuids},
     states::DeliveryState,
     webhook_deliveries,
@@ -22,6 +23,9 @@ use crate::{
 
 /// Contacts or enrollments of one transaction.
 const BATCH: i64 = 200;
+
+/// An upload that has no import after so long was broken off: its request has ended, one way or the other.
+const UPLOAD_TIME: Duration = Duration::from_secs(2 * 60 * 60);
 
 /// What belongs to a campaign beside its enrollments, in the order in which it can go.
 const PARTS: [&str; 7] = [
@@ -40,6 +44,7 @@ const PARTS: [&str; 7] = [
 /// What the database refuses.
 pub async fn remove_some(system: &SystemScope, now: Timestamp) -> ApiResult<bool> {
     Ok(remove_contacts(system, now).await?
+        || import_uploads::purge(system, now.minus(UPLOAD_TIME)).await?
         || remove_imports(system).await?
         || remove_enrollments(system, now).await?
         || remove_campaigns(system).await?
@@ -99,7 +104,9 @@ async fn remove_imports(system: &SystemScope) -> ApiResult<bool> {
     let empty = system
         .query(
             "SELECT i.account_id, i.id FROM contact_imports i WHERE i.deleted_at IS NOT NULL AND NOT EXISTS \
-             (SELECT 1 FROM contacts c WHERE c.account_id = i.account_id AND c.contact_import_id = i.id) LIMIT $1",
+             (SELECT 1 FROM contacts c WHERE c.account_id = i.account_id AND c.contact_import_id = i.id) \
+             AND NOT EXISTS (SELECT 1 FROM import_uploads u WHERE u.account_id = i.account_id \
+             AND u.contact_import_id = i.id) LIMIT $1",
             [BATCH.into()],
         )
         .await?;

@@ -33,6 +33,14 @@ pub struct NewContactImport {
     contact_import: ImportFields,
 }
 
+/// The query of an import whose body is a table.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct NewTable {
+    /// The import's name, not checked.
+    pub name: Option<String>,
+}
+
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct ImportFields {

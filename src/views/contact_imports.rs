@@ -79,6 +79,20 @@ impl From<Model> for ContactImportDetail {
     }
 }
 
+/// An import that goes on in the background.
+#[derive(Debug, Serialize)]
+pub struct StartedImport {
+    id: Uuid,
+    name: String,
+    status: JobStatus,
+}
+
+impl From<Model> for StartedImport {
+    fn from(started: Model) -> Self {
+        Self { id: started.id, name: started.name, status: started.status }
+    }
+}
+
 /// An import that was just made; what has nothing to report is absent.
 #[derive(Debug, Serialize, utoipa::ToSchema)]
 pub struct NewImport {

@@ -1,6 +1,7 @@
 //! Background jobs as Loco workers. What a worker does is here; how it is stored, retried and leased is in `jobs`.
 
 mod enroll_import;
+mod import_contacts;
 
 use loco_rs::{
     Result,
@@ -9,6 +10,7 @@ use loco_rs::{
 };
 
 pub use enroll_import::EnrollImport;
+pub use import_contacts::ImportContacts;
 
 use crate::jobs::DbQueue;
 
@@ -19,6 +21,8 @@ use crate::jobs::DbQueue;
 pub async fn register(ctx: &AppContext, queue: &Queue) -> Result<()> {
     if let Some(jobs) = DbQueue::of(ctx) {
         jobs.when_given_up(EnrollImport::class_name(), enroll_import::given_up);
+        jobs.when_given_up(ImportContacts::class_name(), import_contacts::given_up);
     }
+    queue.register(ImportContacts::build(ctx)).await?;
     queue.register(EnrollImport::build(ctx)).await
 }

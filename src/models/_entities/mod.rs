@@ -17,6 +17,8 @@ pub mod enroll_jobs;
 pub mod enrollment_skips;
 pub mod enrollments;
 pub mod idempotency_keys;
+pub mod import_chunks;
+pub mod import_uploads;
 pub mod jobs;
 pub mod mailboxes;
 pub mod outreaches;

@@ -1,0 +1,106 @@
+//! Reads a kept table a slice at a time, outside any transaction. What it holds is bounded: a piece of the text, a
+//! record, the contacts of a slice.
+
+use uuid::Uuid;
+
+use super::{
+    columns::{Columns, refused},
+    records::{Cut, Cutter},
+};
+use crate::{
+    errors::{ApiError, ApiResult},
+    models::{
+        contact_imports::LeftOut,
+        import_progress::Slice,
+        import_uploads::{self, CHUNK_BYTES, number_at},
+    },
+    tenancy::Scope,
+};
+
+/// The most rows of a slice: its transaction is the only writer of SQLite, and must be short.
+const MOST_ROWS: u64 = 4_000;
+/// The most bytes of a slice, for rows that are large.
+const MOST_BYTES: usize = 2 << 20;
+
+/// Reads one upload; keeps the piece at which it is.
+#[derive(Debug)]
+pub struct Reader {
+    upload_id: Uuid,
+    columns: Columns,
+    bytes: i64,
+    piece: Option<(i64, Vec<u8>)>,
+}
+
+impl Reader {
+    /// Of an upload as it is stored.
+    pub fn new(upload: &import_uploads::Model) -> Self {
+        let columns = Columns::from_stored(&upload.columns);
+        Self { upload_id: upload.id, columns, bytes: upload.bytes, piece: None }
+    }
+
+    /// The rows from `position` on, the first of them being the row of number `index`.
+    ///
+    /// # Errors
+    /// What the database refuses; `internal_error` when a piece is missing, which may be because another runner read it.
+    pub async fn slice(&mut self, scope: &Scope, position: i64, index: u64) -> ApiResult<Slice> {
+        let mut cutter = Cutter::new();
+        let mut slice = Slice { from: position, to: position, ..Slice::default() };
+        let mut at = position;
+        while !slice.last && !is_full(&slice) {
+            self.load(scope, at).await?;
+            let (taken, cut) = cutter.take(self.rest(at));
+            at += i64::try_from(taken).unwrap_or_default();
+            match cut {
+                Cut::Hungry => {}
+                Cut::End => slice.last = true,
+                Cut::Whole | Cut::TooLarge => {
+                    take(&mut slice, &self.columns, &cutter, cut, index);
+                    slice.to = at;
+                }
+            }
+        }
+        Ok(slice)
+    }
+
+    /// Has the piece of a byte at hand. Behind the last byte of the text there is none.
+    async fn load(&mut self, scope: &Scope, at: i64) -> ApiResult<()> {
+        let number = number_at(at);
+        let at_hand = self.piece.as_ref().is_some_and(|(held, _)| *held == number);
+        if at_hand || at >= self.bytes {
+            return Ok(());
+        }
+        let body = import_uploads::piece(scope, self.upload_id, number).await?;
+        let body = body.ok_or_else(|| ApiError::internal("a piece of an upload is missing"))?;
+        self.piece = Some((number, body));
+        Ok(())
+    }
+
+    /// What follows of the piece at hand.
+    fn rest(&self, at: i64) -> &[u8] {
+        if at >= self.bytes {
+            return &[];
+        }
+        let within = usize::try_from(at).unwrap_or_default() % CHUNK_BYTES;
+        self.piece.as_ref().and_then(|(_, body)| body.get(within..)).unwrap_or_default()
+    }
+}
+
+/// Adds the record at hand.
+fn take(slice: &mut Slice, columns: &Columns, cutter: &Cutter, cut: Cut, first: u64) {
+    let row = match cut {
+        Cut::Whole => columns.contact(cutter.fields()),
+        Cut::TooLarge | Cut::Hungry | Cut::End => Err(refused(None, "is too large")),
+    };
+    match row {
+        Ok(contact) => slice.valid.push(contact),
+        Err((email, failures)) => {
+            slice.left_out.push(LeftOut::new(first + slice.rows, email.as_deref(), failures));
+        }
+    }
+    slice.rows += 1;
+}
+
+fn is_full(slice: &Slice) -> bool {
+    let bytes = usize::try_from(slice.to - slice.from).unwrap_or(usize::MAX);
+    slice.rows >= MOST_ROWS || bytes >= MOST_BYTES
+}
