@@ -3,11 +3,12 @@
 use crate::support::source::{Source, sources};
 
 /// The files that may make a scope that sees every account, each for one purpose.
-const SYSTEM_SCOPES: [&str; 22] = [
+const SYSTEM_SCOPES: [&str; 24] = [
     "src/engine/sender.rs",
     "src/engine/sweeper.rs",
     "src/http/idempotency.rs",
     "src/http/write.rs",
+    "src/imports/upload.rs",
     "src/inbound/apply.rs",
     "src/inbox/apply.rs",
     "src/inbox/lease.rs",
@@ -26,10 +27,13 @@ const SYSTEM_SCOPES: [&str; 22] = [
     "src/webhooks/recorder.rs",
     "src/webhooks/trial.rs",
     "src/workers/enroll_import.rs",
+    "src/workers/import_contacts.rs",
 ];
 
 /// Decisions: a value in, a value out.
-const PURE: [&str; 15] = [
+const PURE: [&str; 17] = [
+    "src/imports/columns.rs",
+    "src/imports/records.rs",
     "src/inbound/smtp2go.rs",
     "src/inbox/auto.rs",
     "src/inbox/classify.rs",

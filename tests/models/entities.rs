@@ -6,7 +6,7 @@ use ampout::{
     models::_entities::{
         account_periods, accounts, api_keys, app_keys, batches, campaign_totals, campaigns, contact_imports,
         contacts, credential_days, deliveries, engine_processes, enroll_jobs, enrollment_skips, enrollments,
-        idempotency_keys, jobs, mailboxes, outreaches, parked_mails, plans, sequence_steps, smtp_credentials,
+        idempotency_keys, import_chunks, import_uploads, jobs, mailboxes, outreaches, parked_mails, plans, sequence_steps, smtp_credentials,
         suppressions, test_messages, webhook_attempts, webhook_deliveries, webhooks,
     },
 };
@@ -37,6 +37,8 @@ async fn of_accounts(db: &DatabaseConnection, rows: &Rows) -> Vec<&'static str> 
         same!(db, account_periods, &rows.period, AccountId, PeriodStart),
         same!(db, api_keys, &rows.api_key, Id),
         same!(db, contact_imports, &rows.import, Id),
+        same!(db, import_uploads, &rows.upload, Id),
+        same!(db, import_chunks, &rows.chunk, ImportUploadId, Number),
         same!(db, contacts, &rows.contacts[0], Id),
         same!(db, suppressions, &rows.suppression, AccountId, EmailHash),
         same!(db, outreaches, &rows.outreach, Id),

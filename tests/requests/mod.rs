@@ -6,6 +6,7 @@ mod campaigns;
 mod contact_imports;
 mod contacts;
 mod credentials;
+pub mod csv_imports;
 mod deliveries;
 mod dispatch;
 mod docs;

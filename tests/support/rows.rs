@@ -6,7 +6,8 @@ use ampout::{
     models::{
         _entities::{
             account_periods, api_keys, batches, campaign_totals, campaigns, contact_imports, contacts,
-            credential_days, deliveries, enroll_jobs, enrollment_skips, enrollments, mailboxes, outreaches,
+            credential_days, deliveries, enroll_jobs, enrollment_skips, enrollments, import_chunks,
+            import_uploads, mailboxes, outreaches,
             parked_mails, sequence_steps, smtp_credentials, suppressions, test_messages, webhook_attempts,
             webhook_deliveries, webhooks,
         },
@@ -32,6 +33,8 @@ pub struct Rows {
     pub api_key: api_keys::Model,
     pub period: account_periods::Model,
     pub import: contact_imports::Model,
+    pub upload: import_uploads::Model,
+    pub chunk: import_chunks::Model,
     /// Of the enrollment whose message is uncertain, of the one that is not dispatched, and of none.
     pub contacts: [contacts::Model; 3],
     pub suppression: suppressions::Model,
@@ -74,6 +77,7 @@ impl Rows {
     pub fn of(account_id: Uuid) -> Self {
         let import = import(account_id);
         let contacts = [(); 3].map(|()| contact(&import));
+        let upload = upload(&import);
         let outreach = outreach(account_id);
         let campaign = campaign(&outreach);
         let credential = credential(&campaign);
@@ -130,6 +134,8 @@ impl Rows {
             webhook,
             parked: parked_mail(&mailbox),
             mailbox,
+            chunk: chunk(&upload),
+            upload,
             import,
             contacts,
             outreach,
@@ -176,6 +182,8 @@ impl Rows {
         insert(db, &self.api_key).await?;
         insert(db, &self.suppression).await?;
         insert(db, &self.import).await?;
+        insert(db, &self.upload).await?;
+        insert(db, &self.chunk).await?;
         for contact in &self.contacts {
             insert(db, contact).await?;
         }
@@ -217,6 +225,27 @@ fn import(account_id: Uuid) -> contact_imports::Model {
         failure: Some("a reason".into()),
         created_at: THEN,
         deleted_at: None,
+    }
+}
+
+fn upload(import: &contact_imports::Model) -> import_uploads::Model {
+    import_uploads::Model {
+        id: new_id(),
+        account_id: import.account_id,
+        contact_import_id: Some(import.id),
+        columns: json!(["email", "größe"]),
+        bytes: 5_000_000_000,
+        position: 4_000_000_000,
+        created_at: THEN,
+    }
+}
+
+fn chunk(upload: &import_uploads::Model) -> import_chunks::Model {
+    import_chunks::Model {
+        account_id: upload.account_id,
+        import_upload_id: upload.id,
+        number: 7_629,
+        body: vec![0, 255, 10],
     }
 }
 

@@ -8,7 +8,7 @@ use ampout::{
     clock::new_id,
     models::_entities::{
         account_periods, api_keys, batches, campaign_totals, campaigns, contact_imports, contacts,
-        credential_days, deliveries, enroll_jobs, enrollment_skips, enrollments, idempotency_keys, mailboxes,
+        credential_days, deliveries, enroll_jobs, enrollment_skips, enrollments, idempotency_keys, import_chunks, import_uploads, mailboxes,
         outreaches, parked_mails, sequence_steps, smtp_credentials, suppressions, test_messages,
         webhook_attempts, webhook_deliveries, webhooks,
     },
@@ -67,6 +67,8 @@ async fn estate(w: &World, account_id: Uuid) -> String {
         enroll_jobs,
         enrollment_skips,
         enrollments,
+        import_chunks,
+        import_uploads,
         mailboxes,
         idempotency_keys,
         outreaches,
