@@ -64,10 +64,16 @@ async fn create_of_fields(
 
 async fn create_of_table(state: AppState, upload: StreamWrite) -> ApiResult<Accepted<StartedImport>> {
     let name = upload.query::<NewTable>()?.name.unwrap_or_default();
-    let account_id = upload.caller.account_id;
-    let (late, pieces) = upload.open();
+    let account_id = upload.caller.account_id();
+    let (behind, pieces) = upload.open();
     let received = imports::receive(&state.db, account_id, &name, pieces).await?;
-    let write = late.begin().await?;
+    let write = match behind.begin().await {
+        Ok(write) => write,
+        Err(error) => {
+            imports::abandon(&state.db, account_id, received.id).await;
+            return Err(error);
+        }
+    };
     let started = imports::start(&write.scope, name, received, Timestamp::now()).await?;
     write.after.then(move || state.doorbells.jobs.ring());
     Ok(Accepted(started.into()))

@@ -29,5 +29,5 @@ pub use json::NoFields;
 pub use paging::{List, Listed};
 pub use path::PathIds;
 pub use query::Query;
-pub use stream::{Given, StreamWrite};
+pub use stream::{BehindStream, Given, StreamWrite};
 pub use write::{AfterCommit, LateWrite, Prepare, PreparedWrite, PublicWrite, Write};

@@ -1,18 +1,24 @@
 //! Bodies that are too large to be held: taken in piece by piece, before their transaction begins.
 
-use std::time::{Duration, Instant};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use axum::{
     body::{Body, Bytes},
     extract::{FromRequest, Request},
-    http::{HeaderMap, header},
+    http::{HeaderMap, header, request::Parts},
 };
 use futures_util::{Stream, stream};
 use loco_rs::app::AppContext;
+use parking_lot::Mutex;
 use serde::de::DeserializeOwned;
 
 use super::{
-    auth, json,
+    auth,
+    idempotency::Fingerprint,
+    json,
     query::parse_query,
     write::{LateWrite, TxSlot, Write},
 };
@@ -37,9 +43,19 @@ pub enum Given<B> {
 pub struct StreamWrite {
     /// Whose key it is.
     pub caller: Caller,
-    query: String,
+    parts: Parts,
     body: json::Pieces,
-    late: LateWrite<()>,
+    slot: TxSlot,
+    ctx: AppContext,
+}
+
+/// What is left of a [`StreamWrite`] while its body is read.
+pub struct BehindStream {
+    caller: Caller,
+    parts: Parts,
+    slot: TxSlot,
+    ctx: AppContext,
+    fingerprint: Arc<Mutex<Fingerprint>>,
 }
 
 impl<B: DeserializeOwned + Send> FromRequest<AppContext> for Given<B> {
@@ -65,8 +81,7 @@ impl StreamWrite {
         let caller = auth::authenticate(&mut parts, ctx).await?;
         let slot = parts.extensions.get::<TxSlot>().cloned().unwrap_or_default();
         let body = json::Pieces::of(&parts.headers, body, MOST_BYTES)?;
-        let query = parts.uri.query().unwrap_or_default().to_owned();
-        Ok(Self { caller, query, body, late: LateWrite::of((), caller, slot, ctx)? })
+        Ok(Self { caller, parts, body, slot, ctx: ctx.clone() })
     }
 
     /// The parameters of the query.
@@ -74,19 +89,41 @@ impl StreamWrite {
     /// # Errors
     /// `bad_request` that names the parameter.
     pub fn query<T: DeserializeOwned>(&self) -> ApiResult<T> {
-        parse_query(&self.query)
+        parse_query(self.parts.uri.query().unwrap_or_default())
     }
 
     /// The body, and what begins the transaction behind it. The pieces end with an error when the body is too large,
     /// breaks off, or comes too slowly.
-    pub fn open(self) -> (LateWrite<()>, impl Stream<Item = ApiResult<Bytes>> + Send) {
-        let begun = Instant::now();
-        let pieces = stream::try_unfold(self.body, move |mut body| async move {
-            if begun.elapsed() > UPLOAD_DEADLINE {
-                return Err(ApiError::bad_request("The body arrived too slowly"));
+    pub fn open(self) -> (BehindStream, impl Stream<Item = ApiResult<Bytes>> + Send) {
+        let Self { caller, parts, body, slot, ctx } = self;
+        let hash = Arc::new(Mutex::new(Fingerprint::of(&parts)));
+        let (begun, fingerprint) = (Instant::now(), Arc::clone(&hash));
+        let pieces = stream::try_unfold(body, move |mut body| {
+            let hash = Arc::clone(&hash);
+            async move {
+                if begun.elapsed() > UPLOAD_DEADLINE {
+                    return Err(ApiError::bad_request("The body arrived too slowly"));
+                }
+                let piece = body.next().await?;
+                Ok(piece.map(|piece| {
+                    hash.lock().update(&piece);
+                    (piece, body)
+                }))
             }
-            Ok(body.next().await?.map(|piece| (piece, body)))
         });
-        (self.late, pieces)
+        (BehindStream { caller, parts, slot, ctx, fingerprint }, pieces)
+    }
+}
+
+impl BehindStream {
+    /// Takes the request's `Idempotency-Key`, then begins the transaction, once the body was read to its end.
+    ///
+    /// # Errors
+    /// `idempotency_conflict`, or that the request was answered before, which ends it; when no connection is to be had.
+    pub async fn begin(self) -> ApiResult<Write<()>> {
+        let Self { caller, parts, slot, ctx, fingerprint } = self;
+        let hash = fingerprint.lock().clone().finish();
+        slot.claim(&parts, caller.account_id(), &ctx, || hash).await?;
+        LateWrite::of((), caller, slot, &ctx)?.begin().await
     }
 }

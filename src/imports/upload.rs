@@ -83,7 +83,9 @@ pub async fn receive(
     match upload.read(body).await {
         Ok(id) => Ok(Received { id, bytes: upload.bytes }),
         Err(error) => {
-            upload.discard().await;
+            if let Some(id) = upload.id {
+                abandon(db, account_id, id).await;
+            }
             Err(error)
         }
     }
@@ -192,16 +194,15 @@ impl Upload<'_> {
         self.bytes += length;
         Ok(id)
     }
+}
 
-    /// Leaves what was kept to the sweeper: half a gibibyte is not removed in one transaction.
-    async fn discard(&self) {
-        let (Some(id), account_id) = (self.id, self.account_id) else { return };
-        let removed = SystemScope::in_transaction(self.db, async |system| {
-            import_uploads::abandon(&system.account(account_id), id).await
-        })
-        .await;
-        if let Err(error) = removed {
-            tracing::warn!(upload = %id, %error, "a refused upload is removed only when it is old");
-        }
+/// Leaves what was kept to the sweeper: half a gibibyte is not removed in one transaction.
+pub async fn abandon(db: &Db, account_id: Uuid, id: Uuid) {
+    let marked = SystemScope::in_transaction(db, async |system| {
+        import_uploads::abandon(&system.account(account_id), id).await
+    })
+    .await;
+    if let Err(error) = marked {
+        tracing::warn!(upload = %id, %error, "a refused upload is removed only when it is old");
     }
 }

@@ -242,3 +242,28 @@ async fn a_deleted_import_stops_and_leaves_nothing() {
     })
     .await;
 }
+
+#[tokio::test]
+async fn the_same_key_and_table_import_once_and_another_table_is_a_conflict() {
+    world(|w| async move {
+        let keyed = async |client: &Client, text: String| {
+            let request = w.server.post("/contact_imports?name=n").authorization_bearer(&client.key);
+            let request = request.add_header("idempotency-key", "once");
+            request.bytes(text.into()).content_type("text/csv").await
+        };
+        let first = keyed(&w.alice, large()).await;
+        let again = keyed(&w.alice, large()).await;
+        assert_eq!((first.status_code(), again.status_code()), (StatusCode::ACCEPTED, StatusCode::ACCEPTED));
+        assert_eq!(first.text(), again.text());
+        assert_eq!(again.header("idempotent-replayed"), "true");
+        let other = keyed(&w.alice, format!("{}more@x.example,,\n", large())).await;
+        assert_eq!(other.json::<Value>()["code"], "idempotency_conflict");
+        assert_eq!(keyed(&w.bob, large()).await.status_code(), StatusCode::ACCEPTED);
+        run_jobs(&w).await;
+        remove_all(&w).await;
+        for (table, left) in [("contact_imports", 2), ("contacts", 18_000), ("import_chunks", 0)] {
+            assert_eq!(w.number(&format!("SELECT count(*) FROM {table}"), []).await, left, "{table}");
+        }
+    })
+    .await;
+}
