@@ -12,6 +12,7 @@ pub mod idempotency;
 pub mod json;
 pub mod paging;
 pub mod path;
+mod pieces;
 pub mod query;
 pub mod rate_limit;
 pub mod request_id;

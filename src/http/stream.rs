@@ -19,6 +19,7 @@ use super::{
     auth,
     idempotency::Fingerprint,
     json,
+    pieces::Pieces,
     query::parse_query,
     write::{LateWrite, TxSlot, Write},
 };
@@ -44,7 +45,7 @@ pub struct StreamWrite {
     /// Whose key it is.
     pub caller: Caller,
     parts: Parts,
-    body: json::Pieces,
+    body: Pieces,
     slot: TxSlot,
     ctx: AppContext,
 }
@@ -80,7 +81,7 @@ impl StreamWrite {
         let (mut parts, body): (_, Body) = request.into_parts();
         let caller = auth::authenticate(&mut parts, ctx).await?;
         let slot = parts.extensions.get::<TxSlot>().cloned().unwrap_or_default();
-        let body = json::Pieces::of(&parts.headers, body, MOST_BYTES)?;
+        let body = Pieces::of(&parts.headers, body, MOST_BYTES)?;
         Ok(Self { caller, parts, body, slot, ctx: ctx.clone() })
     }
 

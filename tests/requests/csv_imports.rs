@@ -64,7 +64,7 @@ async fn imported(w: &World, client: &Client, text: impl Into<Vec<u8>>) -> Value
 pub fn large() -> String {
     let mut text = "email,First Name,notes\r\n".to_owned();
     for row in 0..9_000 {
-        write!(text, "c{row}@x.example,\"Jo \"\"{row}\"\"\",\"line one\r\nline two, {}\"\r\n", "x".repeat(40)).unwrap();
+        write!(text, "c{row}@x.example,\"Jo \"\"{row}\"\"\",\"line one\r\nline two, {}\"\r\n", "x".repeat(70)).unwrap();
         if row % 1_000 == 0 {
             text.push_str("nobody,x,y\r\nC0@X.example,again,\r\n\r\n");
         }
