@@ -15,9 +15,7 @@ use sea_orm::{ColumnTrait, QueryFilter};
 use crate::{
     clock::Timestamp,
     errors::ApiResult,
-    http::{
-        Accepted, Created, Given, List, Listed, NoFields, PathIds, Query, StreamWrite, Write,
-    },
+    http::{Accepted, Created, Given, List, Listed, NoFields, PathIds, Query, StreamWrite, Write},
     imports,
     models::{
         contact_imports::{self, Column, Entity},
@@ -42,10 +40,7 @@ pub fn routes() -> Routes {
 }
 
 #[debug_handler(state = AppContext)]
-async fn create(
-    State(ctx): State<AppContext>,
-    given: Given<NewContactImport>,
-) -> ApiResult<Response> {
+async fn create(State(ctx): State<AppContext>, given: Given<NewContactImport>) -> ApiResult<Response> {
     let state = AppState::of(&ctx)?;
     Ok(match given {
         Given::Fields(write) => create_of_fields(&state, write).await?.into_response(),
@@ -53,10 +48,7 @@ async fn create(
     })
 }
 
-async fn create_of_fields(
-    state: &AppState,
-    write: Write<NewContactImport>,
-) -> ApiResult<Created<NewImport>> {
+async fn create_of_fields(state: &AppState, write: Write<NewContactImport>) -> ApiResult<Created<NewImport>> {
     let (key, new) = (&state.suppression_key, write.body.parse()?);
     let made = contact_imports::create(&write.scope, key, new, Timestamp::now()).await?;
     Ok(Created(made.into()))

@@ -31,10 +31,7 @@ pub(super) type Refused = (Option<String>, RowFailures);
 
 impl Columns {
     /// Reads a header; what is wrong with it goes to `failures`.
-    pub(super) fn read<'a>(
-        fields: impl Iterator<Item = &'a [u8]>,
-        failures: &mut Failures,
-    ) -> Option<Self> {
+    pub(super) fn read<'a>(fields: impl Iterator<Item = &'a [u8]>, failures: &mut Failures) -> Option<Self> {
         let Ok(given) = fields.map(std::str::from_utf8).collect::<Result<Vec<_>, _>>() else {
             failures.add(HEADER, Reason::Other("must be in UTF-8".into()));
             return None;

@@ -147,7 +147,11 @@ impl Upload<'_> {
     /// Whoever sends half a mebibyte without an end of line sends no table.
     fn header_is_near(&self) -> ApiResult<()> {
         let too_long = self.columns.is_none() && self.held.len() == CHUNK_BYTES;
-        if too_long { self.refuse(|failures| failures.add("header", Reason::Other("is too long".into()))) } else { Ok(()) }
+        if too_long {
+            self.refuse(|failures| failures.add("header", Reason::Other("is too long".into())))
+        } else {
+            Ok(())
+        }
     }
 
     /// A failure of the header, together with those of the name.

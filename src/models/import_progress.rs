@@ -23,7 +23,8 @@ use crate::{
 /// Why an import failed that had only unusable rows.
 const NO_VALID_ROW: &str = "No row could be imported";
 /// Why an import failed whose job was given up.
-const GIVEN_UP: &str = "The import was given up because of an internal error; contacts imported so far are kept";
+const GIVEN_UP: &str =
+    "The import was given up because of an internal error; contacts imported so far are kept";
 
 /// Rows of a table that were read and checked.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

@@ -24,7 +24,8 @@ async fn killed_in_the_middle_an_import_ends_as_if_it_had_not_been(
         let path = started(&w, &w.alice, large()).await;
         let engine = engine_process(&w);
         let marker = engine.path("held");
-        let mut held = engine.env("FAILPOINTS", format!("{point}={when}({})", marker.display())).start().unwrap();
+        let mut held =
+            engine.env("FAILPOINTS", format!("{point}={when}({})", marker.display())).start().unwrap();
         held.wait_for_file("held", DEADLINE).await.unwrap();
         held.kill_9().await.unwrap();
         assert_eq!(w.alice.seen(&path).await["processed_rows"], json!(stored));
@@ -41,7 +42,8 @@ async fn killed_in_the_middle_an_import_ends_as_if_it_had_not_been(
         .await
         .unwrap();
         let seen = w.alice.seen(&path).await;
-        let counts = ["record_count", "contact_count", "skipped", "invalid_count"].map(|it| seen[it].as_i64());
+        let counts =
+            ["record_count", "contact_count", "skipped", "invalid_count"].map(|it| seen[it].as_i64());
         assert_eq!(counts, [Some(9_000), Some(9_000), Some(9), Some(9)], "{seen}");
         assert_eq!(w.number("SELECT count(*) FROM contacts", []).await, 9_000);
         assert_eq!(w.number("SELECT count(*) FROM import_chunks", []).await, 0);

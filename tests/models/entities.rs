@@ -6,8 +6,9 @@ use ampout::{
     models::_entities::{
         account_periods, accounts, api_keys, app_keys, batches, campaign_totals, campaigns, contact_imports,
         contacts, credential_days, deliveries, engine_processes, enroll_jobs, enrollment_skips, enrollments,
-        idempotency_keys, import_chunks, import_uploads, jobs, mailboxes, outreaches, parked_mails, plans, sequence_steps, smtp_credentials,
-        suppressions, test_messages, webhook_attempts, webhook_deliveries, webhooks,
+        idempotency_keys, import_chunks, import_uploads, jobs, mailboxes, outreaches, parked_mails, plans,
+        sequence_steps, smtp_credentials, suppressions, test_messages, webhook_attempts, webhook_deliveries,
+        webhooks,
     },
 };
 use sea_orm::{DatabaseConnection, EntityTrait, QueryFilter, SqlErr};

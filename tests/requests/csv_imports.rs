@@ -64,7 +64,12 @@ async fn imported(w: &World, client: &Client, text: impl Into<Vec<u8>>) -> Value
 pub fn large() -> String {
     let mut text = "email,First Name,notes\r\n".to_owned();
     for row in 0..9_000 {
-        write!(text, "c{row}@x.example,\"Jo \"\"{row}\"\"\",\"line one\r\nline two, {}\"\r\n", "x".repeat(70)).unwrap();
+        write!(
+            text,
+            "c{row}@x.example,\"Jo \"\"{row}\"\"\",\"line one\r\nline two, {}\"\r\n",
+            "x".repeat(70)
+        )
+        .unwrap();
         if row % 1_000 == 0 {
             text.push_str("nobody,x,y\r\nC0@X.example,again,\r\n\r\n");
         }
@@ -93,7 +98,10 @@ async fn a_header_that_cannot_be_used_is_refused_before_anything_is_stored() {
             let answer = upload(&w, &w.alice, text).await;
             let refused: Value = answer.json();
             assert_eq!(answer.status_code(), StatusCode::UNPROCESSABLE_ENTITY, "{refused}");
-            assert_eq!((&refused["code"], &refused["message"]), (&json!("validation_failed"), &json!(message)));
+            assert_eq!(
+                (&refused["code"], &refused["message"]),
+                (&json!("validation_failed"), &json!(message))
+            );
         }
         let unnamed = w.server.post("/contact_imports").authorization_bearer(&w.alice.key);
         let refused: Value = unnamed.bytes("name\n".into()).content_type("text/csv").await.json();
@@ -112,10 +120,12 @@ async fn another_type_charset_parameter_or_too_many_rows_are_refused_as_such() {
     world(|w| async move {
         let post = |path: &str| w.server.post(path).authorization_bearer(&w.alice.key);
         for content_type in ["text/csv; charset=latin1", "text/plain", "text/csvx"] {
-            let answer = post("/contact_imports").bytes("email\na@b.co\n".into()).content_type(content_type).await;
+            let answer =
+                post("/contact_imports").bytes("email\na@b.co\n".into()).content_type(content_type).await;
             answer.assert_status(StatusCode::UNSUPPORTED_MEDIA_TYPE);
         }
-        let typo = post("/contact_imports?nmae=n").bytes("email\na@b.co\n".into()).content_type("text/csv").await;
+        let typo =
+            post("/contact_imports?nmae=n").bytes("email\na@b.co\n".into()).content_type("text/csv").await;
         typo.assert_status_bad_request();
         assert!(typo.text().contains("nmae"), "{}", typo.text());
         let many = format!("email\n{}", "x\n".repeat(1_000_001));
@@ -123,7 +133,11 @@ async fn another_type_charset_parameter_or_too_many_rows_are_refused_as_such() {
         refused.assert_status(StatusCode::PAYLOAD_TOO_LARGE);
         assert_eq!(w.alice.seen("/contact_imports").await, json!([]));
         remove_all(&w).await;
-        assert_eq!(w.number("SELECT count(*) FROM import_chunks", []).await, 0, "a refused upload is removed");
+        assert_eq!(
+            w.number("SELECT count(*) FROM import_chunks", []).await,
+            0,
+            "a refused upload is removed"
+        );
     })
     .await;
 }
@@ -137,10 +151,16 @@ async fn rows_are_read_as_spreadsheets_write_them() {
     world(|w| async move {
         let seen = imported(&w, &w.alice, text).await;
         assert_eq!((&seen["status"], &seen["record_count"]), (&json!("completed"), &json!(2)), "{seen}");
-        assert_eq!((&seen["skipped"], &seen["invalid_count"], &seen["invalid"]), (&json!(0), &json!(0), &json!([])));
+        assert_eq!(
+            (&seen["skipped"], &seen["invalid_count"], &seen["invalid"]),
+            (&json!(0), &json!(0), &json!([]))
+        );
         let found = w.alice.seen("/contacts?email=ann@example.com").await;
         let shown = |field: &str| found[0][field].as_str().unwrap().to_owned();
-        assert_eq!([shown("first_name"), shown("last_name"), shown("company")], ["Ann", "O\"Neil, Jr.", "Two\r\nlines"]);
+        assert_eq!(
+            [shown("first_name"), shown("last_name"), shown("company")],
+            ["Ann", "O\"Neil, Jr.", "Two\r\nlines"]
+        );
         assert_eq!(found[0]["custom"], json!({"favourite_colour": "dark blue", "seats": "3"}));
         let empty = w.alice.seen("/contacts?email=bob@example.com").await;
         assert_eq!((&empty[0]["first_name"], &empty[0]["company"]), (&Value::Null, &Value::Null));
@@ -153,7 +173,9 @@ async fn rows_are_read_as_spreadsheets_write_them() {
 async fn rows_that_cannot_be_used_are_reported_and_the_rest_is_imported() {
     let mut text = b"email,first_name,x\n".to_vec();
     text.extend(b"ok@example.com,Jo,1\nshort@example.com,Jo\nlong@example.com,Jo,1,2\n");
-    text.extend(b"nobody,Jo,1\n,Jo,1\nbytes@example.com,J\xf6,1\nJO@example.com,J,1\nOK@example.com,again,1\n");
+    text.extend(
+        b"nobody,Jo,1\n,Jo,1\nbytes@example.com,J\xf6,1\nJO@example.com,J,1\nOK@example.com,again,1\n",
+    );
     text.extend(format!("big@example.com,{},1\n", "b".repeat(256)).bytes());
     text.extend(format!("huge@example.com,{},1\n", "h".repeat(1 << 20)).bytes());
     text.extend(b"open@example.com,\"Jo,1\nlast@example.com,Jo,1\n");
@@ -188,7 +210,8 @@ async fn a_table_of_many_pieces_is_imported_whole_and_nothing_of_it_is_kept() {
         run_jobs(&w).await;
         for (client, path) in [(&w.alice, alice), (&w.bob, bob)] {
             let seen = client.seen(&path).await;
-            let counts = ["record_count", "contact_count", "skipped", "invalid_count"].map(|it| seen[it].as_i64());
+            let counts =
+                ["record_count", "contact_count", "skipped", "invalid_count"].map(|it| seen[it].as_i64());
             assert_eq!(counts, [Some(9_000), Some(9_000), Some(9), Some(9)], "{seen}");
             assert_eq!(count(&w, client, "contacts WHERE account_id = $1").await, 9_000);
             let last = client.seen("/contacts?email=c8999@x.example").await;

@@ -7,9 +7,8 @@ use ampout::{
         _entities::{
             account_periods, api_keys, batches, campaign_totals, campaigns, contact_imports, contacts,
             credential_days, deliveries, enroll_jobs, enrollment_skips, enrollments, import_chunks,
-            import_uploads, mailboxes, outreaches,
-            parked_mails, sequence_steps, smtp_credentials, suppressions, test_messages, webhook_attempts,
-            webhook_deliveries, webhooks,
+            import_uploads, mailboxes, outreaches, parked_mails, sequence_steps, smtp_credentials,
+            suppressions, test_messages, webhook_attempts, webhook_deliveries, webhooks,
         },
         smtp_credentials::{imap_password_place, smtp_password_place},
         states::{

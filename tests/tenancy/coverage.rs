@@ -8,9 +8,9 @@ use ampout::{
     clock::new_id,
     models::_entities::{
         account_periods, api_keys, batches, campaign_totals, campaigns, contact_imports, contacts,
-        credential_days, deliveries, enroll_jobs, enrollment_skips, enrollments, idempotency_keys, import_chunks, import_uploads, mailboxes,
-        outreaches, parked_mails, sequence_steps, smtp_credentials, suppressions, test_messages,
-        webhook_attempts, webhook_deliveries, webhooks,
+        credential_days, deliveries, enroll_jobs, enrollment_skips, enrollments, idempotency_keys,
+        import_chunks, import_uploads, mailboxes, outreaches, parked_mails, sequence_steps, smtp_credentials,
+        suppressions, test_messages, webhook_attempts, webhook_deliveries, webhooks,
     },
 };
 use axum::http::{Method, StatusCode};
