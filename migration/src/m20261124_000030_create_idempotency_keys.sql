@@ -20,4 +20,4 @@ CREATE INDEX ix_idempotency_keys_expired ON idempotency_keys (expires_at);
 
 -- The run of a keyed request that a test message belongs to: whoever takes a run over sends none of its messages again.
 ALTER TABLE test_messages ADD COLUMN run_id {uuid};
-CREATE INDEX ix_test_messages_run ON test_messages (account_id, run_id) WHERE run_id IS NOT NULL;
+CREATE UNIQUE INDEX uq_test_messages_run ON test_messages (account_id, run_id, email, position) WHERE run_id IS NOT NULL;

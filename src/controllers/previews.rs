@@ -1,6 +1,6 @@
 //! Looking ahead: what a campaign's mails look like, when they would go, and sending some as a test.
 
-use axum::{Json, debug_handler, extract::State};
+use axum::{Json, debug_handler, extract::State, response::Response};
 use loco_rs::{
     app::AppContext,
     controller::Routes,
@@ -11,14 +11,13 @@ use uuid::Uuid;
 
 use crate::{
     clock::Timestamp,
-    engine::see_through,
     errors::{ApiResult, Code},
-    http::{NoFields, PathIds, Query, json::Json as Body, path::parse_id},
+    http::{NoFields, Outside, PathIds, Query, path::parse_id},
     models::{campaigns, sequence_steps},
     params::test_send::TestSend,
     sending::{forecast, preview, prospect, test_send},
     state::AppState,
-    tenancy::{Caller, Scope, TenantEntity},
+    tenancy::{Scope, TenantEntity},
     views::previews::{Forecast, Preview, TestResults},
 };
 
@@ -65,13 +64,10 @@ async fn send_forecast(scope: Scope, path: PathIds, _: Query<NoFields>) -> ApiRe
 /// No transaction is open while the mail server is talked to, and the work goes on when the client goes away.
 #[debug_handler(state = AppContext)]
 async fn send(
-    scope: Scope,
-    caller: Caller,
     State(ctx): State<AppContext>,
     path: PathIds,
-    _: Query<NoFields>,
-    Body(body): Body<TestSend>,
-) -> ApiResult<Json<TestResults>> {
+    Outside { scope, body, caller, errand }: Outside<TestSend>,
+) -> ApiResult<Response> {
     let (state, campaign_id) = (AppState::of(&ctx)?, campaign_id(&path)?);
     scope.get::<campaigns::Entity>(campaign_id).await?;
     let addressee = preview::addressee(&scope, body.contact_id()?).await?;
@@ -80,6 +76,8 @@ async fn send(
     steps.retain(|step| position.is_none_or(|position| step.position == position));
     let asked = test_send::Asked { campaign_id, steps, addressee, emails };
     let test = test_send::plan(&scope, &state, asked).await?;
-    let sent = see_through(test_send::run(state, caller, test)).await?;
-    Ok(Json(sent.into()))
+    let send = |run_id| async move {
+        Ok(Json(TestResults::from(test_send::run(state, caller, test, run_id).await?)))
+    };
+    errand.run(send).await
 }

@@ -1,6 +1,6 @@
 //! SMTP credentials of a campaign.
 
-use axum::{Json, debug_handler, extract::State};
+use axum::{Json, debug_handler, extract::State, response::Response};
 use loco_rs::{
     app::AppContext,
     controller::Routes,
@@ -10,9 +10,8 @@ use uuid::Uuid;
 
 use crate::{
     clock::Timestamp,
-    engine::see_through,
     errors::ApiResult,
-    http::{Created, List, Listed, NoFields, PathIds, PreparedWrite, Query, Write, json::Json as JsonBody},
+    http::{Created, List, Listed, NoFields, Outside, PathIds, PreparedWrite, Query, Write},
     models::{
         campaigns, mailboxes,
         smtp_credentials::{self, Entity},
@@ -126,14 +125,12 @@ async fn reenable(
 /// No transaction is open while the servers are talked to.
 #[debug_handler(state = AppContext)]
 async fn verify(
-    scope: Scope,
     State(ctx): State<AppContext>,
     path: PathIds,
-    _: Query<NoFields>,
-    _: JsonBody<NoFields>,
-) -> ApiResult<Json<Verified>> {
+    outside: Outside<NoFields>,
+) -> ApiResult<Response> {
     let (state, (campaign_id, id)) = (AppState::of(&ctx)?, ids(&path)?);
-    let (row, _) = smtp_credentials::find(&scope, campaign_id, id, Timestamp::now()).await?;
-    let verified = see_through(async move { verify::verify(&state, &row).await }).await?;
-    Ok(Json(verified.into()))
+    let (row, _) = smtp_credentials::find(&outside.scope, campaign_id, id, Timestamp::now()).await?;
+    let check = |_| async move { Ok(Json(Verified::from(verify::verify(&state, &row).await?))) };
+    outside.errand.run(check).await
 }

@@ -1,6 +1,6 @@
 //! Outbound webhooks: where an account is told of events, and what became of them.
 
-use axum::{Json, debug_handler, extract::State};
+use axum::{Json, debug_handler, extract::State, response::Response};
 use loco_rs::{
     app::AppContext,
     controller::Routes,
@@ -9,13 +9,9 @@ use loco_rs::{
 use uuid::Uuid;
 
 use crate::{
-    clock::{Timestamp, new_id},
-    engine::see_through,
+    clock::Timestamp,
     errors::ApiResult,
-    http::{
-        Accepted, Created, List, Listed, NoFields, PathIds, PreparedWrite, Query, Write,
-        json::Json as JsonBody,
-    },
+    http::{Accepted, Created, List, Listed, NoFields, Outside, PathIds, PreparedWrite, Query, Write},
     models::{
         webhook_deliveries,
         webhooks::{self, Column, Entity},
@@ -100,15 +96,14 @@ async fn rotate_secret(
 /// No transaction is open while the endpoint is talked to.
 #[debug_handler(state = AppContext)]
 async fn test(
-    scope: Scope,
     State(ctx): State<AppContext>,
     path: PathIds,
-    _: Query<NoFields>,
-    _: JsonBody<NoFields>,
-) -> ApiResult<Json<Delivery>> {
+    outside: Outside<NoFields>,
+) -> ApiResult<Response> {
+    let Outside { scope, errand, .. } = outside;
     let (state, row) = (AppState::of(&ctx)?, scope.get::<Entity>(webhook_id(&path)?).await?);
-    let sent = see_through(async move { trial::send(&state, &row, new_id()).await }).await?;
-    Ok(Json(sent.into()))
+    let send = |id| async move { Ok(Json(Delivery::from(trial::send(&scope, &state, &row, id).await?))) };
+    errand.run(send).await
 }
 
 #[debug_handler(state = AppContext)]

@@ -28,7 +28,7 @@ use super::client_ip::ClientIp;
 use crate::{
     clock::Timestamp,
     errors::{ApiError, ApiResult, Code, Rendered},
-    models::idempotency_keys::{self, Answer, Found, Use},
+    models::idempotency_keys::{self, Answer, Found, Lease, Use},
     state::AppState,
     tenancy::{Conn, Scope, SystemScope},
 };
@@ -161,7 +161,7 @@ fn still_running() -> ApiError {
 /// Whether a request is to run, or is answered already.
 pub enum Taken {
     /// It runs, and stores its answer through the claim.
-    Run(Claim),
+    Run(Arc<Claim>),
     /// It was answered before.
     Answered(Response),
 }
@@ -207,10 +207,8 @@ impl Claim {
         let used = Use { id: key.id(account), fingerprint };
         let turn = state.turns.enter(used.id, deadline).await?;
         let claim = Self { state, account, used, deadline, _turn: turn };
-        Ok(match claim.look().await? {
-            Some(answered) => Taken::Answered(answered),
-            None => Taken::Run(claim),
-        })
+        let answered = claim.look().await?;
+        Ok(answered.map_or_else(|| Taken::Run(Arc::new(claim)), Taken::Answered))
     }
 
     /// The answer that is there, waiting for one that is being made in another process.
@@ -284,7 +282,44 @@ impl Claim {
         Ok(stored)
     }
 
+    /// Takes the run for work that talks to the outside. `None`: another process has it, or it was answered.
+    ///
+    /// # Errors
+    /// What the database refuses.
+    pub async fn lease(&self) -> ApiResult<Option<Lease>> {
+        let work = async |system: &SystemScope| {
+            idempotency_keys::lease(&system.account(self.account), &self.used, Timestamp::now()).await
+        };
+        SystemScope::in_transaction(&self.state.db, work).await
+    }
+
+    /// Holds the run on.
+    ///
+    /// # Errors
+    /// What the database refuses.
+    pub async fn renew(&self, lease: Lease) -> ApiResult<bool> {
+        let work = async |system: &SystemScope| {
+            idempotency_keys::renew(&system.account(self.account), &self.used, lease).await
+        };
+        SystemScope::in_transaction(&self.state.db, work).await
+    }
+
+    /// Ends the run. `false`: somebody took it over meanwhile.
+    ///
+    /// # Errors
+    /// What the database refuses.
+    pub async fn settle(&self, lease: Lease, answer: Option<&Answer>) -> ApiResult<bool> {
+        let work = async |system: &SystemScope| {
+            let scope = system.account(self.account);
+            idempotency_keys::settle(&scope, &self.state.sealer, &self.used, lease, answer).await
+        };
+        SystemScope::in_transaction(&self.state.db, work).await
+    }
+
     /// The answer of whoever stored first.
+    ///
+    /// # Errors
+    /// `idempotency_conflict` when there is none after all.
     pub async fn answer_of_first(&self) -> ApiResult<Response> {
         self.look().await?.ok_or_else(still_running)
     }
@@ -310,7 +345,9 @@ pub async fn keep(response: Response) -> ApiResult<(Answer, Response)> {
     let mut headers = String::new();
     for name in &KEPT_HEADERS {
         for value in parts.headers.get_all(name).iter().filter_map(|value| value.to_str().ok()) {
-            headers.push_str(&format!("{name}: {value}\n"));
+            for part in [name.as_str(), ": ", value, "\n"] {
+                headers.push_str(part);
+            }
         }
     }
     let answer = Answer {

@@ -10,6 +10,7 @@ pub mod envelope;
 pub mod fallback;
 pub mod idempotency;
 pub mod json;
+mod outside;
 pub mod paging;
 pub mod path;
 mod pieces;
@@ -27,6 +28,7 @@ mod write;
 
 pub use answer::{Accepted, Created};
 pub use json::NoFields;
+pub use outside::{Errand, Outside};
 pub use paging::{List, Listed};
 pub use path::PathIds;
 pub use query::Query;

@@ -77,13 +77,19 @@ impl TxSlot {
         fingerprint: impl FnOnce() -> [u8; 32] + Send,
     ) -> ApiResult<()> {
         let Some(key) = IdempotencyKey::of(parts)? else { return Ok(()) };
-        match Claim::take(AppState::of(ctx)?, account, &key, fingerprint()).await? {
+        let taken = Claim::take(AppState::of(ctx)?, account, &key, fingerprint()).await?;
+        match taken {
             Taken::Run(claim) => {
-                *self.claim.lock() = Some(Arc::new(claim));
+                *self.claim.lock() = Some(claim);
                 Ok(())
             }
             Taken::Answered(response) => Err(self.answer(response)),
         }
+    }
+
+    /// Hands the claim on: whoever has it stores the answer.
+    pub(super) fn take_claim(&self) -> Option<Arc<Claim>> {
+        self.claim.lock().take()
     }
 
     fn answer(&self, response: Response) -> ApiError {
@@ -151,6 +157,11 @@ impl<B> LateWrite<B> {
     pub(super) fn of(body: B, caller: Caller, slot: TxSlot, ctx: &AppContext) -> ApiResult<Self> {
         let scope = Scope::of(&caller, Conn::Pool(AppState::of(ctx)?.db.pool().clone()));
         Ok(Self { scope, body, caller, slot, ctx: ctx.clone() })
+    }
+
+    /// Taken apart by what never begins a transaction.
+    pub(super) fn into_parts(self) -> (Scope, B, Caller, TxSlot) {
+        (self.scope, self.body, self.caller, self.slot)
     }
 
     /// Begins the transaction, once.
@@ -255,10 +266,11 @@ async fn begin(slot: &TxSlot, ctx: &AppContext) -> Result<Conn, ApiError> {
         {
             // Whoever waits for another process holds no connection.
             drop(tx);
-            match claim.await_other().await? {
-                Some(response) => return Err(slot.answer(response)),
-                None => continue,
+            let answered = claim.await_other().await?;
+            if let Some(response) = answered {
+                return Err(slot.answer(response));
             }
+            continue;
         }
         *slot.open.lock() = Some(Arc::clone(&tx));
         return Ok(Conn::Tx(tx));
@@ -271,7 +283,8 @@ pub async fn commit_or_roll_back(mut request: Request, next: Next) -> Response {
     request.extensions_mut().insert(slot.clone());
     let response = next.run(request).await;
     let (tx, claim) = (slot.open.lock().take(), slot.claim.lock().take());
-    if let Some(answered) = slot.answered.lock().take() {
+    let answered = slot.answered.lock().take();
+    if let Some(answered) = answered {
         return answered;
     }
     let Some(claim) = claim else { return end(tx, &slot, response).await };

@@ -25,6 +25,7 @@ pub mod outreaches;
 pub mod periods;
 pub mod plans;
 pub mod removal;
+pub mod sealed;
 pub mod sequence_steps;
 pub mod smtp_credentials;
 pub mod sql;

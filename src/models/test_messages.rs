@@ -2,6 +2,7 @@
 //!
 //! claimed (quota reserved) → sending (marked before its content is handed over) → sent, failed or uncertain.
 
+use sea_orm::{ColumnTrait, QueryFilter, QueryOrder};
 use uuid::Uuid;
 
 pub use super::_entities::test_messages::{ActiveModel, Column, Entity, Model};
@@ -83,24 +84,48 @@ pub async fn hold(scope: &Scope, ids: Vec<Uuid>) -> ApiResult<()> {
 ///
 /// # Errors
 /// What the database refuses.
-pub async fn record(scope: &Scope, row: &Model, ended: TestState, reply: Option<String>) -> ApiResult<()> {
+pub async fn record(
+    scope: &Scope,
+    row: &Model,
+    marked: bool,
+    ended: TestState,
+    reply: Option<String>,
+) -> ApiResult<()> {
     if let Some(period) = row.reserved_period {
         // The period comes first in the lock order; nothing is changed here where the row was settled meanwhile.
         lock_period(scope, period).await?;
     }
-    let changed = scope
-        .execute(
-            "UPDATE test_messages SET state = $3, smtp_reply = $4 \
-             WHERE account_id = $1 AND id = $2 AND state IN ('claimed', 'sending', 'uncertain') AND state <> $3",
-            [row.id.into(), ended.as_str().into(), reply.into()],
-        )
-        .await?;
+    // Who did not mark it knows nothing of what became of another's mark.
+    let from = if marked { "state IN ('sending', 'uncertain')" } else { "state = 'claimed'" };
+    let sql = format!(
+        "UPDATE test_messages SET state = $3, smtp_reply = $4 \
+         WHERE account_id = $1 AND id = $2 AND {from} AND state <> $3"
+    );
+    let changed = scope.execute(&sql, [row.id.into(), ended.as_str().into(), reply.into()]).await?;
     let Some(period) = row.reserved_period.filter(|_| changed == 1) else { return Ok(()) };
     match ended {
         TestState::Sent => move_quota(scope, period, -1, 1).await,
         TestState::Failed => move_quota(scope, period, -1, 0).await,
         TestState::Uncertain | TestState::Claimed | TestState::Sending => Ok(()),
     }
+}
+
+/// What an earlier holder of this run left: its messages in their order. Those that were marked and not recorded are
+/// uncertain from here on, those that were not marked are held anew.
+///
+/// # Errors
+/// What the database refuses.
+pub async fn take_over(scope: &Scope, run_id: Uuid) -> ApiResult<Vec<Model>> {
+    let mine = || scope.find::<Entity>().filter(Column::RunId.eq(run_id)).order_by_asc(Column::Id);
+    let found = mine().all(&scope.db()).await?;
+    if found.is_empty() {
+        return Ok(found);
+    }
+    let sql = "UPDATE test_messages SET state = 'uncertain' \
+               WHERE account_id = $1 AND run_id = $2 AND state = 'sending'";
+    scope.execute(sql, [run_id.into()]).await?;
+    hold(scope, found.iter().map(|row| row.id).collect()).await?;
+    Ok(mine().all(&scope.db()).await?)
 }
 
 async fn lock_period(scope: &Scope, start: Timestamp) -> ApiResult<()> {

@@ -54,6 +54,14 @@ pub async fn find(scope: &Scope, webhook_id: Uuid, id: Uuid) -> ApiResult<(Model
     Ok((row, attempts.collect::<Result<_, _>>()?))
 }
 
+/// The delivery of that id, if it was stored.
+///
+/// # Errors
+/// What the database refuses.
+pub async fn find_stored(scope: &Scope, id: Uuid) -> ApiResult<Option<Model>> {
+    Ok(scope.find::<Entity>().filter(Column::Id.eq(id)).one(&scope.db()).await?)
+}
+
 async fn of_webhook(scope: &Scope, webhook_id: Uuid, id: Uuid) -> ApiResult<Model> {
     let row = scope.find::<Entity>().filter(Column::WebhookId.eq(webhook_id)).filter(Column::Id.eq(id));
     row.one(&scope.db()).await?.ok_or_else(|| ApiError::new(Entity::MISSING))

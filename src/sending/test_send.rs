@@ -38,6 +38,11 @@ const TIMEOUTS: Timeouts = Timeouts {
     quit: Duration::from_secs(2),
 };
 
+/// Why a message was not sent: something that was stored meanwhile forbade it.
+const STOPPED: &str = "stopped before it was sent";
+/// What is told of a message of which nobody knows.
+const UNCERTAIN: &str = "the server did not say whether it took the message";
+
 /// What is to be sent.
 #[derive(Debug)]
 pub struct Test {
@@ -132,16 +137,19 @@ fn unsubscribed() -> ApiError {
 }
 
 /// Reserves a send for each message, sends them one after the other, and tells what became of each. To be seen through
-/// to its end, whoever waits.
+/// to its end, whoever waits. A run that was begun before goes on where it stopped, and sends nothing again that was
+/// marked.
 ///
 /// # Errors
 /// `plan_limit_reached` before anything is sent; later only what the database refuses.
-pub async fn run(state: AppState, caller: Caller, test: Test) -> ApiResult<Vec<Sent>> {
+pub async fn run(state: AppState, caller: Caller, test: Test, run_id: Uuid) -> ApiResult<Vec<Sent>> {
     let password = open_password(&state, &test.credential)?;
-    let rows = messages(&test);
-    let rows =
-        in_tx(&state.db, caller, async |scope| test_messages::claim(scope, rows, Timestamp::now()).await)
-            .await?;
+    let new = messages(&test, run_id);
+    let rows = in_tx(&state.db, caller, async |scope| {
+        let begun = test_messages::take_over(scope, run_id).await?;
+        if begun.is_empty() { test_messages::claim(scope, new, Timestamp::now()).await } else { Ok(begun) }
+    })
+    .await?;
     let mut run = Run { state, caller, test, password, connection: None, given_up: None };
     let mut results = Vec::with_capacity(rows.len());
     for (nth, row) in rows.iter().enumerate() {
@@ -160,7 +168,7 @@ fn open_password(state: &AppState, row: &smtp_credentials::Model) -> ApiResult<S
 }
 
 /// One row for each address and step.
-fn messages(test: &Test) -> Vec<Model> {
+fn messages(test: &Test, run_id: Uuid) -> Vec<Model> {
     let now = Timestamp::now();
     let pairs =
         test.emails.iter().flat_map(|email| test.steps.keys().map(move |position| (email, *position)));
@@ -180,7 +188,7 @@ fn messages(test: &Test) -> Vec<Model> {
             smtp_reply: None,
             reserved_period: None,
             locked_until: now,
-            run_id: None,
+            run_id: Some(run_id),
             created_at: now,
         }
     };
@@ -200,6 +208,8 @@ async fn in_tx<T>(db: &Db, caller: Caller, work: impl AsyncFnOnce(&Scope) -> Api
 
 /// How a message ended.
 struct Ended {
+    /// Whether it ended after its mark was stored.
+    marked: bool,
     state: TestState,
     reply: Option<String>,
     error: Option<String>,
@@ -207,11 +217,21 @@ struct Ended {
 
 impl Ended {
     fn failed(reason: impl Into<String>) -> Self {
-        Self { state: TestState::Failed, reply: None, error: Some(reason.into()) }
+        Self { marked: false, state: TestState::Failed, reply: None, error: Some(reason.into()) }
     }
 
     fn refused(reply: String) -> Self {
-        Self { state: TestState::Failed, reply: Some(reply.clone()), error: Some(reply) }
+        Self { marked: false, state: TestState::Failed, reply: Some(reply.clone()), error: Some(reply) }
+    }
+}
+
+/// What became of a message before this run took it over: its error, if it had one. `None`: it is still to be sent.
+fn known(row: &Model) -> Option<Option<String>> {
+    match row.state {
+        TestState::Claimed => None,
+        TestState::Sent => Some(None),
+        TestState::Failed => Some(Some(row.smtp_reply.clone().unwrap_or_else(|| STOPPED.to_owned()))),
+        TestState::Sending | TestState::Uncertain => Some(Some(UNCERTAIN.to_owned())),
     }
 }
 
@@ -228,13 +248,16 @@ struct Run {
 impl Run {
     /// One message from its row to its record; `held` are this one and those after it.
     async fn send(&mut self, row: &Model, held: &[Model]) -> ApiResult<Option<String>> {
+        if let Some(known) = known(row) {
+            return Ok(known);
+        }
         let ended = match self.given_up.clone() {
             Some(reason) => Ended::failed(reason),
             None => self.attempt(row, held).await?,
         };
-        let Ended { state, reply, error } = ended;
+        let Ended { marked, state, reply, error } = ended;
         in_tx(&self.state.db, self.caller, async |scope| {
-            test_messages::record(scope, row, state, reply).await
+            test_messages::record(scope, row, marked, state, reply).await
         })
         .await?;
         Ok(error)
@@ -257,18 +280,20 @@ impl Run {
             Ok(marked)
         })
         .await?;
-        let Some(connection) = &mut self.connection else { return Ok(Ended::failed("connect_failed")) };
+        let Some(connection) = &mut self.connection else {
+            return Ok(Ended { marked, ..Ended::failed("connect_failed") });
+        };
         if !marked {
             if connection.reset().await.is_err() {
                 self.connection = None;
             }
-            return Ok(Ended::failed("stopped before it was sent"));
+            return Ok(Ended::failed(STOPPED));
         }
         let outcome = connection.data(offered, &letter.bytes, None, &|| true).await;
         if !connection.is_usable() {
             self.connection = None;
         }
-        Ok(told(outcome))
+        Ok(Ended { marked: true, ..told(outcome) })
     }
 
     fn letter(&self, row: &Model, to: &EmailAddress, hash: &[u8; 32]) -> ApiResult<Composed> {
@@ -345,16 +370,17 @@ impl Run {
 fn told(outcome: DataOutcome) -> Ended {
     match outcome {
         DataOutcome::Accepted(reply) => {
-            Ended { state: TestState::Sent, reply: Some(reply.kept()), error: None }
+            Ended { marked: true, state: TestState::Sent, reply: Some(reply.kept()), error: None }
         }
         DataOutcome::Deferred { reply, .. } | DataOutcome::Refused { reply, .. } => {
             Ended::refused(reply.kept())
         }
         DataOutcome::NotSent(_) => Ended::failed("protocol_failed"),
         DataOutcome::Unknown(_) => Ended {
+            marked: true,
             state: TestState::Uncertain,
             reply: None,
-            error: Some("the server did not say whether it took the message".to_owned()),
+            error: Some(UNCERTAIN.to_owned()),
         },
     }
 }

@@ -15,18 +15,23 @@ use crate::{
         webhooks::{self, outbox},
     },
     state::AppState,
+    tenancy::Scope,
     tenancy::SystemScope,
 };
 
-/// Sends a test under this id and stores what became of it.
+/// Sends a test under this id and stores what became of it. One that was stored under it before is not sent again.
 ///
 /// # Errors
 /// `webhook_not_found` when it was deleted meanwhile; what the database refuses.
 pub async fn send(
+    scope: &Scope,
     state: &AppState,
     webhook: &webhooks::Model,
     id: Uuid,
 ) -> ApiResult<webhook_deliveries::Model> {
+    if let Some(stored) = webhook_deliveries::find_stored(scope, id).await? {
+        return Ok(stored);
+    }
     let secret = webhooks::open_secret(&state.sealer, webhook.account_id, webhook.id, &webhook.secret)
         .map_err(ApiError::internal)?;
     let row = outbox::test_delivery(webhook.account_id, webhook.id, id, Timestamp::now())?;

@@ -1,6 +1,7 @@
 //! What must hold when processes die, stop or compete: asserted at the sink and in the rows.
 
 mod import_kill;
+mod answers;
 mod inbox_kill;
 mod kill;
 mod locks;
@@ -14,16 +15,17 @@ use crate::support::World;
 
 /// An engine process of its own on the world's database.
 pub fn engine_process(w: &World) -> Builder {
+    process(w).arg("task").arg("engine")
+}
+
+/// A process of the application on the world's database, still without its command.
+fn process(w: &World) -> Builder {
     let builder = Child::builder(env!("CARGO_BIN_EXE_ampout")).unwrap();
     let config = builder.path("config");
     std::fs::create_dir_all(&config).unwrap();
     let from = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("config/test.yaml");
     std::fs::copy(from, config.join("test.yaml")).unwrap();
-    let builder = builder
-        .arg("task")
-        .arg("engine")
-        .env("LOCO_ENV", "test")
-        .env("ENGINE_DEAD_AFTER_SECONDS", "2")
-        .env("ENGINE_POLL_MS", "50");
+    let builder =
+        builder.env("LOCO_ENV", "test").env("ENGINE_DEAD_AFTER_SECONDS", "2").env("ENGINE_POLL_MS", "50");
     w.environment.iter().fold(builder, |builder, (name, value)| builder.env(*name, value))
 }

@@ -15,6 +15,7 @@ mod enroll_contact;
 mod enrollments;
 mod forecast;
 mod idempotency;
+mod idempotency_outside;
 mod outreaches;
 mod preview;
 mod rate_limits;

@@ -2,3 +2,4 @@
 
 mod coverage;
 pub mod operations;
+mod replay;

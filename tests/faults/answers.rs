@@ -1,0 +1,104 @@
+//! kill -9 between effect, commit and answer of a request with a key: both are there or neither.
+
+use std::net::SocketAddr;
+
+use rstest::rstest;
+use serde_json::{Value, json};
+use testkit::{
+    child::{Builder, Child, free_port},
+    sink::Sink,
+};
+
+use super::process;
+use crate::support::{World, campaign::DEADLINE, campaigns::credential, campaigns::step, world};
+
+/// An API process of its own on the world's database, at this port.
+fn api_process(w: &World, port: u16) -> Builder {
+    process(w).arg("start").env("PORT", port.to_string())
+}
+
+async fn started(builder: &Builder, port: u16) -> Child {
+    let mut child = builder.start().unwrap();
+    child.wait_for_port(SocketAddr::from(([127, 0, 0, 1], port)), DEADLINE).await.unwrap();
+    child
+}
+
+/// Status, whether it was replayed, and body.
+async fn post(port: u16, key: &str, path: &str, body: Value) -> Result<(u16, bool, String), reqwest::Error> {
+    rustls::crypto::ring::default_provider().install_default().ok();
+    let client = reqwest::Client::builder().no_proxy().build()?;
+    let request = client.post(format!("http://127.0.0.1:{port}{path}")).bearer_auth(key);
+    let request = request.header("content-type", "application/json").header("idempotency-key", "k1");
+    let answer = request.body(body.to_string()).send().await?;
+    let replayed = answer.headers().contains_key("idempotent-replayed");
+    Ok((answer.status().as_u16(), replayed, answer.text().await?))
+}
+
+/// Kills the process when the request has reached the point, and starts another.
+async fn killed_at(w: &World, point: &str, passes: usize, path: &str, body: &Value) -> (Child, u16) {
+    let port = free_port().unwrap();
+    let api = api_process(w, port);
+    let armed = format!("{point}={passes}*off->return({})", api.path("held").display());
+    let mut held = started(&api.clone().env("FAILPOINTS", armed), port).await;
+    let (key, path, body) = (w.alice.key.clone(), path.to_owned(), body.clone());
+    let cut = tokio::spawn(async move { post(port, &key, &path, body).await });
+    held.wait_for_file("held", DEADLINE).await.unwrap();
+    held.kill_9().await.unwrap();
+    assert!(cut.await.unwrap().is_err(), "it was answered before it was killed");
+    (started(&api, port).await, port)
+}
+
+#[rstest]
+#[case::before_the_commit("answer-before-commit", 0)]
+#[case::after_the_commit("answer-after-commit", 1)]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn killed_around_the_commit_effect_and_answer_are_there_or_neither(
+    #[case] point: &'static str,
+    #[case] stored: i64,
+) {
+    world(|w| async move {
+        let body = json!({"outreach": {"name": "One"}});
+        let (_api, port) = killed_at(&w, point, 0, "/outreaches", &body).await;
+        let effects = "SELECT count(*) FROM outreaches";
+        assert_eq!(w.number(effects, []).await, stored);
+        assert_eq!(w.number("SELECT count(*) FROM idempotency_keys", []).await, stored);
+        let first = post(port, &w.alice.key, "/outreaches", body.clone()).await.unwrap();
+        let again = post(port, &w.alice.key, "/outreaches", body).await.unwrap();
+        assert_eq!((first.0, first.1), (201, stored == 1), "{}", first.2);
+        assert_eq!((again.0, again.1, &again.2), (201, true, &first.2));
+        assert_eq!(w.number(effects, []).await, 1);
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn killed_in_the_middle_of_a_test_send_nobody_is_mailed_twice() {
+    world(|w| async move {
+        let sink = Sink::start().await.unwrap();
+        let mut lane = credential();
+        lane["smtp_port"] = json!(sink.port());
+        let campaign =
+            json!({"campaign": {"name": "T", "smtp_credentials": [lane], "sequence_steps": [step(1)]}});
+        let id = w.alice.made("/campaigns", &campaign).await["id"].as_str().unwrap().to_owned();
+        let path = format!("/campaigns/{id}/test_send");
+        let body = json!({"emails": ["a@example.com", "b@example.com", "c@example.com"]});
+        let (_api, port) = killed_at(&w, "smtp-after-dot", 1, &path, &body).await;
+        w.sql("UPDATE idempotency_keys SET locked_until = 0", []).await;
+        let (status, replayed, text) = post(port, &w.alice.key, &path, body.clone()).await.unwrap();
+        assert_eq!((status, replayed), (200, false), "{text}");
+        let told: Value = serde_json::from_str(&text).unwrap();
+        let statuses: Vec<_> = (0..3).map(|n| told["results"][n]["status"].as_str().unwrap()).collect();
+        assert_eq!(statuses, ["sent", "failed", "sent"], "the second was marked, and nobody knows");
+        for name in ["a", "b", "c"] {
+            assert!(
+                sink.messages_to(&format!("{name}@example.com")).len() <= 1,
+                "{name} was written to twice"
+            );
+        }
+        let again = post(port, &w.alice.key, &path, body).await.unwrap();
+        assert_eq!((again.1, again.2), (true, text));
+        assert_eq!(w.number("SELECT sends FROM account_periods", []).await, 2);
+        assert_eq!(w.number("SELECT reserved FROM account_periods", []).await, 1);
+    })
+    .await;
+}
