@@ -1,7 +1,7 @@
 //! What must hold when processes die, stop or compete: asserted at the sink and in the rows.
 
-mod import_kill;
 mod answers;
+mod import_kill;
 mod inbox_kill;
 mod kill;
 mod locks;
