@@ -42,9 +42,9 @@ impl Valid {
         }
     }
 
-    /// What recipients' programs choose is not refused.
+    /// What recipients' programs and mail providers choose is not refused.
     fn is_for_recipients(&self) -> bool {
-        self.route.starts_with("/u/") || self.route.starts_with("/o/")
+        ["/u/", "/o/", "/inbound/"].iter().any(|at| self.route.starts_with(at))
     }
 }
 

@@ -113,5 +113,18 @@ pub(super) fn recipients() -> Vec<Operation> {
             .named(TAG, "get_open_pixel", "The pixel of a mail; the token ends in `.gif`")
             .public()
             .answers_other("image/gif", &json!({})),
+        post("/inbound/smtp2go/{token}")
+            .named(
+                TAG,
+                "receive_smtp2go_event",
+                "What SMTP2GO says of a mail; the token is the account's own",
+            )
+            .public()
+            .answers_other(
+                "application/json",
+                &json!({"type": "object", "required": ["status"],
+                    "properties": {"status": {"type": "string", "enum": ["ok"]}}}),
+            )
+            .refuses(&[Code::PayloadTooLarge]),
     ]
 }
