@@ -37,7 +37,7 @@ pub enum Given<B> {
     /// Fields: read whole, the transaction has begun.
     Fields(Write<B>),
     /// A table: nothing of it is read.
-    Table(StreamWrite),
+    Table(Box<StreamWrite>),
 }
 
 /// An authenticated change whose body is still to come, and whose transaction begins behind it.
@@ -64,7 +64,7 @@ impl<B: DeserializeOwned + Send> FromRequest<AppContext> for Given<B> {
 
     async fn from_request(request: Request, ctx: &AppContext) -> Result<Self, ApiError> {
         if is_table(request.headers()) {
-            StreamWrite::of(request, ctx).await.map(Self::Table)
+            StreamWrite::of(request, ctx).await.map(|upload| Self::Table(Box::new(upload)))
         } else {
             Write::from_request(request, ctx).await.map(Self::Fields)
         }

@@ -106,6 +106,8 @@ impl Cutter {
 
 #[cfg(test)]
 mod tests {
+    #![expect(clippy::indexing_slicing, reason = "a test fails by panicking")]
+
     use proptest::prelude::*;
 
     use super::*;
