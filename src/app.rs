@@ -1,19 +1,21 @@
 //! Wiring only: which routes, middlewares, tasks and workers the application has, and in which order it starts.
 
-use std::path::Path;
+use std::{net::SocketAddr, path::Path};
 
 use async_trait::async_trait;
+use axum::Router;
 use loco_rs::{
     Result,
     app::{AppContext, Hooks, Initializer},
     bgworker::Queue,
-    boot::{BootResult, StartMode, create_app},
+    boot::{BootResult, ServeParams, StartMode, create_app, shutdown_signal},
     config::Config,
     controller::{AppRoutes, middleware::MiddlewareLayer},
     environment::Environment,
     task::Tasks,
 };
 use migration::Migrator;
+use tokio::net::TcpListener;
 
 use crate::{
     config, controllers, db, engine, errors, http, initializers, jobs::DbQueue, state::AppState, tasks,
@@ -82,6 +84,22 @@ impl Hooks for App {
 
     async fn seed(ctx: &AppContext, _path: &Path) -> Result<()> {
         AppState::prepare(ctx).await.map(|_| ())
+    }
+
+    /// As Loco serves, and then what the last answers counted is stored: `on_shutdown` runs before they are given.
+    async fn serve(app: Router, ctx: &AppContext, serve_params: &ServeParams) -> Result<()> {
+        let address = format!("{}:{}", serve_params.binding, serve_params.port);
+        let listener = TcpListener::bind(&address).await?;
+        let stopping = ctx.clone();
+        let served = axum::serve(listener, app.into_make_service_with_connect_info::<SocketAddr>())
+            .with_graceful_shutdown(async move {
+                shutdown_signal().await;
+                tracing::info!("shutting down");
+                Self::on_shutdown(&stopping).await;
+            })
+            .await;
+        engine::stop_flusher(ctx).await;
+        Ok(served?)
     }
 
     async fn on_shutdown(ctx: &AppContext) {

@@ -1,7 +1,7 @@
 //! The settings of `config/<environment>.yaml`, checked at start: a wrong or missing value stops it with one line that
 //! names the variable.
 
-use std::{path::Path, str::FromStr, time::Duration};
+use std::{net::SocketAddr, path::Path, str::FromStr, time::Duration};
 
 use loco_rs::{config::Config, environment::Environment};
 use serde::Deserialize;
@@ -34,6 +34,17 @@ pub struct Settings {
     pub trusted_proxies: TrustedProxies,
     /// How often somebody may ask.
     pub limits: LimitSettings,
+    /// What Prometheus may read.
+    pub metrics: MetricsSettings,
+}
+
+/// What Prometheus may read, and where.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct MetricsSettings {
+    /// Whether the API answers `GET /metrics`.
+    pub enabled: bool,
+    /// Where a process that only sends answers it.
+    pub binding: Option<SocketAddr>,
 }
 
 /// How often somebody may ask.
@@ -105,6 +116,8 @@ struct Raw {
     rate_limit_per_minute: String,
     signups_per_hour: String,
     redis_url: String,
+    metrics: String,
+    metrics_binding: String,
 }
 
 /// A value that stops the start.
@@ -165,6 +178,10 @@ impl Settings {
             },
             error_docs_base: web_address("ERROR_DOCS_BASE", &raw.error_docs_base)?,
             trusted_proxies: proxies("TRUSTED_PROXIES", &raw.trusted_proxies)?,
+            metrics: MetricsSettings {
+                enabled: switch("METRICS", &raw.metrics)?,
+                binding: address("METRICS_BINDING", &raw.metrics_binding)?,
+            },
             limits: LimitSettings {
                 per_minute: number("RATE_LIMIT_PER_MINUTE", &raw.rate_limit_per_minute, 1, MOST_REQUESTS)?,
                 signups_per_hour: number("SIGNUPS_PER_HOUR", &raw.signups_per_hour, 1, MOST_REQUESTS)?,
@@ -218,6 +235,14 @@ fn proxies(variable: &'static str, text: &str) -> Result<TrustedProxies, ConfigE
     TrustedProxies::parse(text).map_err(|part| {
         ConfigError::new(variable, format!("must list addresses and CIDR blocks, and \"{part}\" is neither"))
     })
+}
+
+fn address(variable: &'static str, text: &str) -> Result<Option<SocketAddr>, ConfigError> {
+    if text.is_empty() {
+        return Ok(None);
+    }
+    let wrong = |_| ConfigError::new(variable, format!("must be ADDRESS:PORT, not \"{text}\""));
+    text.parse().map(Some).map_err(wrong)
 }
 
 fn web_address(variable: &'static str, text: &str) -> Result<String, ConfigError> {

@@ -12,7 +12,7 @@ use crate::{
     db::Db,
     engine::Doorbells,
     errors::ApiError,
-    http::{idempotency::Turns, rate_limit::RateLimits},
+    http::{idempotency::Turns, rate_limit::RateLimits, usage::Usage},
     models::{app_keys, plans},
     net::{DialPolicy, Dialer, HttpClient, MxCheck},
     sending::program::Programs,
@@ -46,6 +46,8 @@ pub struct AppState {
     pub limits: RateLimits,
     /// Whose turn it is among requests with one idempotency key.
     pub turns: Turns,
+    /// What was asked for and is not stored yet.
+    pub usage: Usage,
 }
 
 impl AppState {
@@ -95,6 +97,7 @@ impl AppState {
             programs: Programs::default(),
             limits,
             turns: Turns::default(),
+            usage: Usage::default(),
         };
         ctx.shared_store.insert(state.clone());
         Ok(state)

@@ -15,6 +15,8 @@ mod m20261124_000020_report_imports;
 mod m20261124_000021_create_mailboxes;
 mod m20261124_000023_upload_imports;
 mod m20261124_000030_create_idempotency_keys;
+mod m20261124_000031_create_usage;
+mod m20261124_000032_index_deliveries;
 mod m20261124_000040_index_bounces;
 
 /// All steps in order.
@@ -35,6 +37,8 @@ impl MigratorTrait for Migrator {
             Box::new(m20261124_000021_create_mailboxes::Migration),
             Box::new(m20261124_000023_upload_imports::Migration),
             Box::new(m20261124_000030_create_idempotency_keys::Migration),
+            Box::new(m20261124_000031_create_usage::Migration),
+            Box::new(m20261124_000032_index_deliveries::Migration),
             Box::new(m20261124_000040_index_bounces::Migration),
         ]
     }

@@ -16,7 +16,7 @@ use crate::{
     clock::Timestamp,
     errors::ApiResult,
     http::{Accepted, Created, Given, List, Listed, NoFields, PathIds, Query, StreamWrite, Write},
-    imports,
+    imports, metrics,
     models::{
         contact_imports::{self, Column, Entity},
         contacts,
@@ -51,6 +51,7 @@ async fn create(State(ctx): State<AppContext>, given: Given<NewContactImport>) -
 async fn create_of_fields(state: &AppState, write: Write<NewContactImport>) -> ApiResult<Created<NewImport>> {
     let (key, new) = (&state.suppression_key, write.body.parse()?);
     let made = contact_imports::create(&write.scope, key, new, Timestamp::now()).await?;
+    metrics::imported("json");
     Ok(Created(made.into()))
 }
 
@@ -67,6 +68,7 @@ async fn create_of_table(state: AppState, upload: StreamWrite) -> ApiResult<Acce
         }
     };
     let started = imports::start(&write.scope, name, received, Timestamp::now()).await?;
+    metrics::imported("csv");
     write.after.then(move || state.doorbells.jobs.ring());
     Ok(Accepted(started.into()))
 }

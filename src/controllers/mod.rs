@@ -9,6 +9,7 @@ mod deliveries;
 mod dispatch;
 mod enrollments;
 mod inbound;
+mod metrics;
 mod outreaches;
 mod previews;
 mod reference;
@@ -16,6 +17,7 @@ mod signup;
 mod smtp_credentials;
 mod status;
 mod unsubscribe;
+mod usage;
 mod webhooks;
 
 use loco_rs::controller::AppRoutes;
@@ -25,6 +27,7 @@ pub fn routes() -> AppRoutes {
     AppRoutes::empty()
         .add_route(status::routes())
         .add_route(reference::routes())
+        .add_route(metrics::routes())
         .add_route(signup::routes())
         .add_route(account::routes())
         .add_route(api_keys::routes())
@@ -39,5 +42,6 @@ pub fn routes() -> AppRoutes {
         .add_route(outreaches::routes())
         .add_route(unsubscribe::routes())
         .add_route(inbound::routes())
+        .add_route(usage::routes())
         .add_route(webhooks::routes())
 }

@@ -9,6 +9,7 @@ use std::{
 
 use futures_util::{FutureExt, future::BoxFuture};
 use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
 
 use super::context::EngineContext;
 
@@ -82,7 +83,11 @@ impl Supervisor {
 
     /// Starts a loop.
     pub fn start(&mut self, work: Loop) {
-        self.running.spawn(keep_running(work, self.ctx.clone(), self.restart));
+        let (ctx, restart) = (self.ctx.clone(), self.restart);
+        let shutdown = ctx.shutdown.clone();
+        self.running.spawn(async move {
+            keep_running(work.name, &shutdown, restart, || (work.start)(ctx.clone())).await;
+        });
     }
 
     /// Waits until the context's token is cancelled, then for the loops to end, at most `within`; what still runs is
@@ -100,22 +105,27 @@ impl Supervisor {
 }
 
 /// Runs a loop again and again until shutdown.
-async fn keep_running(work: Loop, ctx: EngineContext, restart: RestartWait) {
+pub(super) async fn keep_running(
+    name: &'static str,
+    shutdown: &CancellationToken,
+    restart: RestartWait,
+    start: impl Fn() -> BoxFuture<'static, LoopResult> + Send + Sync,
+) {
     let mut wait = None;
-    while !ctx.shutdown.is_cancelled() {
+    while !shutdown.is_cancelled() {
         let started = Instant::now();
-        let run = async { (work.start)(ctx.clone()).await };
+        let run = async { start().await };
         let ended = AssertUnwindSafe(run).catch_unwind().await;
-        if ctx.shutdown.is_cancelled() {
-            log_end(work.name, ended);
+        if shutdown.is_cancelled() {
+            log_end(name, ended);
             return;
         }
         let next = restart.next(wait, started.elapsed());
-        log_end(work.name, ended);
-        tracing::warn!(name = work.name, wait_ms = next.as_millis(), "engine loop starts again after a wait");
+        log_end(name, ended);
+        tracing::warn!(name, wait_ms = next.as_millis(), "engine loop starts again after a wait");
         wait = Some(next);
         tokio::select! {
-            () = ctx.shutdown.cancelled() => {}
+            () = shutdown.cancelled() => {}
             () = tokio::time::sleep(next) => {}
         }
     }

@@ -11,7 +11,7 @@ use super::{
 use crate::{
     clock::Timestamp,
     jobs::purge_jobs,
-    models::{idempotency_keys, removal, test_messages, webhook_deliveries},
+    models::{idempotency_keys, removal, test_messages, usage, webhook_deliveries},
     tenancy::SystemScope,
 };
 
@@ -41,6 +41,7 @@ async fn sweep(ctx: &EngineContext) -> Result<(), BoxError> {
     give_up_test_messages(ctx).await?;
     while !ctx.shutdown.is_cancelled() && purge_webhook_deliveries(ctx).await? {}
     while !ctx.shutdown.is_cancelled() && forget_answers(ctx).await? {}
+    while !ctx.shutdown.is_cancelled() && purge_usage(ctx).await? {}
     while !ctx.shutdown.is_cancelled() && remove_some(ctx).await? {}
     SystemScope::in_transaction(&ctx.writer, async |system| process::forget_dead(&system.db()).await).await?;
     Ok(())
@@ -72,6 +73,13 @@ async fn give_up_test_messages(ctx: &EngineContext) -> Result<(), BoxError> {
 /// One batch of webhook deliveries that were kept for long enough.
 async fn purge_webhook_deliveries(ctx: &EngineContext) -> Result<bool, BoxError> {
     let work = async |system: &SystemScope| webhook_deliveries::purge(system, Timestamp::now(), BATCH).await;
+    let purged = SystemScope::in_transaction(&ctx.writer, work).await?;
+    Ok(purged == u64::from(BATCH))
+}
+
+/// One batch of hourly sums of requests that were kept for long enough.
+async fn purge_usage(ctx: &EngineContext) -> Result<bool, BoxError> {
+    let work = async |system: &SystemScope| usage::purge(system, Timestamp::now(), BATCH).await;
     let purged = SystemScope::in_transaction(&ctx.writer, work).await?;
     Ok(purged == u64::from(BATCH))
 }

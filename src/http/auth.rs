@@ -9,6 +9,7 @@ use loco_rs::app::AppContext;
 
 use super::rate_limit::{self, Subject};
 use crate::{
+    clock::Timestamp,
     crypto::ApiKeyPlaintext,
     errors::{ApiError, Code},
     models::api_keys,
@@ -26,7 +27,12 @@ pub async fn authenticate(parts: &mut Parts, ctx: &AppContext) -> Result<Caller,
     }
     let key = bearer(parts).ok_or_else(|| ApiError::new(Code::Unauthorized))?;
     let state = AppState::of(ctx)?;
-    let caller = api_keys::authenticate(&state.db, &key.digest()).await?;
+    let now = Timestamp::now();
+    let (caller, use_is_old) = api_keys::authenticate(&state.db, &key.digest(), now).await?;
+    if use_is_old {
+        state.usage.use_key(caller.api_key_id());
+    }
+    state.usage.count(&caller, parts, now);
     parts.extensions.insert(caller);
     rate_limit::admit(parts, &state.limits, Subject::Key(caller.api_key_id())).await?;
     Ok(caller)

@@ -11,6 +11,7 @@ pub mod fallback;
 pub mod idempotency;
 pub mod json;
 mod outside;
+pub mod metrics;
 pub mod paging;
 pub mod path;
 mod pieces;
@@ -18,6 +19,7 @@ pub mod query;
 pub mod rate_limit;
 pub mod request_id;
 pub mod timeout;
+pub mod usage;
 
 #[cfg(test)]
 mod router_tests;

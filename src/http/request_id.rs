@@ -13,7 +13,7 @@ use axum::{
 };
 use tracing::Instrument;
 
-use crate::{clock, errors::Rendered};
+use crate::{clock, errors::Rendered, metrics};
 
 const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
@@ -57,6 +57,7 @@ pub async fn follow(mut request: Request, next: Next) -> Response {
         let mut response = next.run(request).await;
         let took = began.elapsed();
         let route = route.as_ref().map_or("unknown", MatchedPath::as_str);
+        metrics::answered(method.as_str(), route, response.status().as_u16(), took);
         let code = response.extensions().get::<Rendered>().map(|rendered| rendered.0.as_str());
         tracing::info!(
             method = method.as_str(),

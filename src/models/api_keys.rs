@@ -20,11 +20,12 @@ const MOST: usize = 100;
 /// `last_used_at` is written at most this often per key, in microseconds.
 const LAST_USED_EVERY: i64 = 60_000_000;
 
-/// Finds the active key with this digest and notes its use.
+/// Finds the active key with this digest, and says whether the use that is stored of it is so old that this one is to
+/// be stored ([`note_use`]).
 ///
 /// # Errors
 /// `unauthorized` when there is none, or its account is gone.
-pub async fn authenticate(db: &Db, digest: &[u8; 32]) -> Result<Caller, ApiError> {
+pub async fn authenticate(db: &Db, digest: &[u8; 32], now: Timestamp) -> Result<(Caller, bool), ApiError> {
     let system = SystemScope::new(Conn::Pool(db.pool().clone()));
     // uq_api_keys_digest
     let row = system
@@ -42,25 +43,27 @@ pub async fn authenticate(db: &Db, digest: &[u8; 32]) -> Result<Caller, ApiError
         client_kind: row.try_get("", "client_kind")?,
     };
     let last_used: Option<i64> = row.try_get("", "last_used_at")?;
-    let now = Timestamp::now().micros();
-    if last_used.is_none_or(|last| now - last >= LAST_USED_EVERY) {
-        note_use(db, caller.api_key_id, now).await?;
-    }
-    Ok(caller)
+    Ok((caller, last_used.is_none_or(|last| now.micros() - last >= LAST_USED_EVERY)))
 }
 
-/// Guarded, so that of many requests at once one writes.
-async fn note_use(db: &Db, id: Uuid, now: i64) -> Result<(), ApiError> {
+/// Stores that keys were used, in one transaction; `ids` in their order, which is the order of locks. Guarded, so that of
+/// many processes one writes.
+///
+/// # Errors
+/// What the database refuses.
+pub async fn note_use(db: &Db, ids: &[Uuid], now: Timestamp) -> Result<(), ApiError> {
+    let before = now.micros() - LAST_USED_EVERY;
     SystemScope::in_transaction(db, async |system| {
-        system
-            .execute(
-                "UPDATE api_keys SET last_used_at = $2 WHERE id = $1 \
-                 AND (last_used_at IS NULL OR last_used_at <= $3)",
-                [id.into(), now.into(), (now - LAST_USED_EVERY).into()],
-            )
-            .await
-            .map_err(ApiError::from)
-            .map(drop)
+        for id in ids {
+            system
+                .execute(
+                    "UPDATE api_keys SET last_used_at = $2 WHERE id = $1 \
+                     AND (last_used_at IS NULL OR last_used_at <= $3)",
+                    [(*id).into(), now.into(), before.into()],
+                )
+                .await?;
+        }
+        Ok::<(), ApiError>(())
     })
     .await
 }

@@ -9,7 +9,7 @@ pub use resolve::{Resolution, resolve};
 
 use std::time::Duration;
 
-use sea_orm::{ColumnTrait, QueryFilter};
+use sea_orm::{ColumnTrait, QueryFilter, Select, sea_query::Expr};
 use uuid::Uuid;
 
 pub use super::_entities::deliveries::{ActiveModel, Column, Entity, Model};
@@ -38,12 +38,24 @@ pub async fn page(
     page: Page,
     states: Option<Vec<DeliveryState>>,
 ) -> ApiResult<Vec<Model>> {
-    // ix_deliveries_page; ix_deliveries_uncertain
-    let mut rows = scope.find::<Entity>().filter(Column::CampaignId.eq(campaign_id));
-    if let Some(states) = states {
-        rows = rows.filter(Column::State.is_in(states));
-    }
-    Ok(page.apply(rows, Column::Id).all(&scope.db()).await?)
+    Ok(page_of(scope, campaign_id, page, states).all(&scope.db()).await?)
+}
+
+/// The query of [`page`]. `ix_deliveries_page`; of a state that one row in a million may have, its own partial index in
+/// the same order, which is used only where its own words are in the query.
+pub fn page_of(
+    scope: &Scope,
+    campaign_id: Uuid,
+    page: Page,
+    states: Option<Vec<DeliveryState>>,
+) -> Select<Entity> {
+    let rows = scope.find::<Entity>().filter(Column::CampaignId.eq(campaign_id));
+    let rows = match states.as_deref() {
+        None => rows,
+        Some([only]) => rows.filter(Expr::cust(format!("deliveries.state = '{}'", only.as_str()))),
+        Some(states) => rows.filter(Column::State.is_in(states.iter().copied())),
+    };
+    page.apply(rows, Column::Id)
 }
 
 /// A delivery of a campaign.

@@ -33,6 +33,7 @@ pub mod states;
 pub mod suppressions;
 pub mod tally;
 pub mod test_messages;
+pub mod usage;
 pub mod webhook_deliveries;
 pub mod webhook_url;
 pub mod webhooks;

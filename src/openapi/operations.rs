@@ -68,6 +68,11 @@ fn service() -> Vec<Operation> {
             .named(SERVICE, "get_status", "Is the service up?")
             .public()
             .answers::<views::status::Status>(200),
+        get("/metrics")
+            .named(SERVICE, "get_metrics", "Metrics for Prometheus, where they are switched on")
+            .public()
+            .answers_other("text/plain", &json!({"type": "string"}))
+            .refuses(&[Code::NotFound]),
         get("/openapi.json")
             .named(SERVICE, "get_openapi", "This document")
             .public()
@@ -97,6 +102,10 @@ fn accounts() -> Vec<Operation> {
             .answers::<SignedUp>(201)
             .refuses(&[Code::ValidationFailed, Code::RateLimited]),
         get("/account").named(TAG, "get_account", "Whom the key belongs to").answers::<Account>(200),
+        get("/usage")
+            .named(TAG, "get_usage", "What the account asked for")
+            .query("since", &json!({"type": "string", "default": "7d"}))
+            .answers::<views::usage::Usage>(200),
         get("/api_keys").named(TAG, "list_api_keys", "Active keys, without their secrets").lists::<ApiKey>(),
         post("/api_keys")
             .named(TAG, "create_api_key", "Make a key; its secret is shown once")

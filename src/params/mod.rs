@@ -12,6 +12,7 @@ pub mod sequence_steps;
 pub mod signup;
 pub mod smtp_credentials;
 pub mod test_send;
+pub mod usage;
 pub mod webhooks;
 
 use serde::Deserialize;

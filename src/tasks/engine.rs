@@ -9,7 +9,7 @@ use loco_rs::{
 };
 use tokio_util::sync::CancellationToken;
 
-use crate::{engine, state::AppState};
+use crate::{engine, http::metrics, state::AppState};
 
 /// Runs the engine until the process is told to stop.
 pub(super) struct RunEngine;
@@ -24,13 +24,16 @@ impl Task for RunEngine {
     }
 
     async fn run(&self, ctx: &AppContext, _vars: &Vars) -> Result<()> {
-        let settings = AppState::prepare_for_task(ctx).await?.settings.engine;
+        let settings = AppState::prepare_for_task(ctx).await?.settings;
         let stop = CancellationToken::new();
         let asked_to_stop = async {
             shutdown_signal().await;
             stop.cancel();
         };
-        let engine = engine::run(ctx.clone(), settings, stop.clone());
+        let engine = async {
+            let sends = engine::run(ctx.clone(), settings.engine, stop.clone());
+            tokio::try_join!(sends, metrics::serve_alone(ctx, settings.metrics.binding, &stop)).map(drop)
+        };
         tokio::pin!(engine);
         // The engine ends before it is asked to only when it could not start.
         tokio::select! {

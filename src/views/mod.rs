@@ -14,6 +14,7 @@ pub mod signup;
 pub mod smtp_credentials;
 pub mod status;
 pub mod unsubscribe;
+pub mod usage;
 pub mod webhooks;
 
 use serde::Serialize;

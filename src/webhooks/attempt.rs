@@ -9,6 +9,7 @@ use super::schedule;
 use crate::{
     clock::Timestamp,
     crypto::WebhookSecret,
+    metrics,
     net::{DialError, HttpClient, HttpError},
 };
 
@@ -70,7 +71,7 @@ pub async fn attempt(
     ];
     let answer = client.post(url, &headers, payload, WITHIN).await;
     let duration = clock.elapsed();
-    match answer {
+    let attempted = match answer {
         Ok(answer) => Attempted {
             status_code: Some(i32::from(answer.status)),
             error: word_of_status(answer.status),
@@ -83,7 +84,9 @@ pub async fn attempt(
         Err(error) => {
             Attempted { status_code: None, error: Some(word(error)), retry_after: None, duration, began }
         }
-    }
+    };
+    metrics::webhook_attempted(if attempted.succeeded() { "delivered" } else { "failed" });
+    attempted
 }
 
 const fn word_of_status(status: u16) -> Option<&'static str> {

@@ -14,7 +14,7 @@ use testkit::child::{Builder, Child};
 const ENVIRONMENTS: [&str; 3] = ["development", "test", "production"];
 
 /// A value of each variable that cannot be meant.
-const WRONG: [(&str, &str); 19] = [
+const WRONG: [(&str, &str); 22] = [
     ("PUBLIC_URL", "example.com"),
     ("PUBLIC_URL", "ftp://example.com"),
     ("ALLOW_PRIVATE_NETWORKS", "maybe"),
@@ -34,6 +34,9 @@ const WRONG: [(&str, &str); 19] = [
     ("RATE_LIMIT_PER_MINUTE", "0"),
     ("SIGNUPS_PER_HOUR", "many"),
     ("SIGNUPS_PER_HOUR", "1000000001"),
+    ("METRICS", "prometheus"),
+    ("METRICS_BINDING", "9464"),
+    ("METRICS_BINDING", "localhost:9464"),
 ];
 
 fn folder() -> &'static Path {

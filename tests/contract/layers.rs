@@ -3,7 +3,7 @@
 use crate::support::source::{Source, sources};
 
 /// The files that may make a scope that sees every account, each for one purpose.
-const SYSTEM_SCOPES: [&str; 24] = [
+const SYSTEM_SCOPES: [&str; 26] = [
     "src/engine/sender.rs",
     "src/engine/sweeper.rs",
     "src/http/idempotency.rs",
@@ -14,9 +14,11 @@ const SYSTEM_SCOPES: [&str; 24] = [
     "src/inbox/lease.rs",
     "src/inbox/poll.rs",
     "src/jobs/lease.rs",
+    "src/metrics/sample.rs",
     "src/models/api_keys.rs",
     "src/models/opens.rs",
     "src/models/suppressions.rs",
+    "src/models/usage.rs",
     "src/sending/health.rs",
     "src/sending/lanes.rs",
     "src/sending/ledger/mod.rs",

@@ -5,3 +5,4 @@ mod errors;
 mod hostile;
 mod layers;
 mod openapi;
+mod paging;

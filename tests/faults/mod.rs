@@ -20,6 +20,8 @@ pub fn engine_process(w: &World) -> Builder {
 
 /// A process of the application on the world's database, still without its command.
 fn process(w: &World) -> Builder {
+/// A process of its own on the world's database, without its arguments.
+pub fn process(w: &World) -> Builder {
     let builder = Child::builder(env!("CARGO_BIN_EXE_ampout")).unwrap();
     let config = builder.path("config");
     std::fs::create_dir_all(&config).unwrap();

@@ -7,8 +7,8 @@ use ampout::{
         account_periods, accounts, api_keys, app_keys, batches, campaign_totals, campaigns, contact_imports,
         contacts, credential_days, deliveries, engine_processes, enroll_jobs, enrollment_skips, enrollments,
         idempotency_keys, import_chunks, import_uploads, jobs, mailboxes, outreaches, parked_mails, plans,
-        sequence_steps, smtp_credentials, suppressions, test_messages, webhook_attempts, webhook_deliveries,
-        webhooks,
+        sequence_steps, smtp_credentials, suppressions, test_messages, usage_hours, webhook_attempts,
+        webhook_deliveries, webhooks,
     },
 };
 use sea_orm::{DatabaseConnection, EntityTrait, QueryFilter, SqlErr};
@@ -36,6 +36,7 @@ use sea_orm::ModelTrait;
 async fn of_accounts(db: &DatabaseConnection, rows: &Rows) -> Vec<&'static str> {
     vec![
         same!(db, account_periods, &rows.period, AccountId, PeriodStart),
+        same!(db, usage_hours, &rows.usage, AccountId, Hour),
         same!(db, api_keys, &rows.api_key, Id),
         same!(db, contact_imports, &rows.import, Id),
         same!(db, import_uploads, &rows.upload, Id),
@@ -162,6 +163,7 @@ async fn every_column_of_every_table_comes_out_as_it_went_in() {
         let rows = rows_of(&w, &w.alice.account_id).await;
         rows_of(&w, &w.bob.account_id).await;
         insert(&w.ctx.db, &rows.period).await.unwrap();
+        insert(&w.ctx.db, &rows.usage).await.unwrap();
         let mut covered = of_accounts(&w.ctx.db, &rows).await;
         covered.extend(of_nobody(&w.ctx.db).await);
         covered.sort_unstable();
@@ -204,7 +206,7 @@ async fn no_row_can_point_into_another_account() {
         refused.push(("batches.campaign_id", insert(db, &batch).await));
         refused.extend(crossed_enrollments(db, &mine, &bobs).await);
         refused.extend(crossed_leaves(db, &mine, &bobs).await);
-        assert_eq!(refused.len(), 23);
+        assert_eq!(refused.len(), 24);
         for (place, outcome) in refused {
             let error = outcome.expect_err(place);
             let told = error.sql_err();
@@ -281,6 +283,7 @@ async fn no_such_account(db: &DatabaseConnection, mine: &Rows) -> Refused {
     let account_id = new_id();
     let key = api_keys::Model { id: new_id(), account_id, digest: vec![1], ..mine.api_key.clone() };
     let period = account_periods::Model { account_id, ..mine.period.clone() };
+    let usage = usage_hours::Model { account_id, ..mine.usage.clone() };
     let mailbox = mailboxes::Model { id: new_id(), account_id, ..mine.mailbox.clone() };
     let parked = parked_mails::Model { id: new_id(), account_id, uid: 18, ..mine.parked.clone() };
     vec![
@@ -288,5 +291,6 @@ async fn no_such_account(db: &DatabaseConnection, mine: &Rows) -> Refused {
         ("parked_mails.mailbox_id", insert(db, &parked).await),
         ("api_keys.account_id", insert(db, &key).await),
         ("account_periods.account_id", insert(db, &period).await),
+        ("usage_hours.account_id", insert(db, &usage).await),
     ]
 }

@@ -8,7 +8,7 @@ use ampout::{
             account_periods, api_keys, batches, campaign_totals, campaigns, contact_imports, contacts,
             credential_days, deliveries, enroll_jobs, enrollment_skips, enrollments, import_chunks,
             import_uploads, mailboxes, outreaches, parked_mails, sequence_steps, smtp_credentials,
-            suppressions, test_messages, webhook_attempts, webhook_deliveries, webhooks,
+            suppressions, test_messages, usage_hours, webhook_attempts, webhook_deliveries, webhooks,
         },
         smtp_credentials::{imap_password_place, smtp_password_place},
         states::{
@@ -31,6 +31,7 @@ pub struct Rows {
     pub account_id: Uuid,
     pub api_key: api_keys::Model,
     pub period: account_periods::Model,
+    pub usage: usage_hours::Model,
     pub import: contact_imports::Model,
     pub upload: import_uploads::Model,
     pub chunk: import_chunks::Model,
@@ -98,6 +99,14 @@ impl Rows {
                 period_end: Timestamp(THEN.0 + 1),
                 sends: 5_000_000_000,
                 reserved: 2,
+            },
+            usage: usage_hours::Model {
+                account_id,
+                hour: THEN,
+                client_kind: ClientKind::Sdk,
+                method: "GET".into(),
+                path: "/contacts/:id".into(),
+                requests: 5_000_000_000,
             },
             suppression: suppressions::Model {
                 account_id,

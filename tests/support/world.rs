@@ -142,6 +142,8 @@ where
     }
     let boot = App::boot(StartMode::ServerOnly, &Environment::Test, config).await.unwrap();
     let ctx = boot.app_context.clone();
+    // What requests count is stored when a test says so.
+    ampout::engine::stop_flusher(&ctx).await;
     let service = boot.router.unwrap().into_make_service_with_connect_info::<SocketAddr>();
     let server = Arc::new(TestServer::new(service).unwrap());
     let alice = Client::sign_up(&server, "alice@example.com").await;

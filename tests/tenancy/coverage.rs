@@ -10,7 +10,7 @@ use ampout::{
         account_periods, api_keys, batches, campaign_totals, campaigns, contact_imports, contacts,
         credential_days, deliveries, enroll_jobs, enrollment_skips, enrollments, idempotency_keys,
         import_chunks, import_uploads, mailboxes, outreaches, parked_mails, sequence_steps, smtp_credentials,
-        suppressions, test_messages, webhook_attempts, webhook_deliveries, webhooks,
+        suppressions, test_messages, usage_hours, webhook_attempts, webhook_deliveries, webhooks,
     },
 };
 use axum::http::{Method, StatusCode};
@@ -77,6 +77,7 @@ async fn estate(w: &World, account_id: Uuid) -> String {
         smtp_credentials,
         suppressions,
         test_messages,
+        usage_hours,
         webhook_attempts,
         webhook_deliveries,
         webhooks

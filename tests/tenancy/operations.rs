@@ -219,6 +219,7 @@ pub fn all() -> Vec<Operation> {
 fn service() -> Vec<Operation> {
     vec![
         get("/status", "/status").public(),
+        get("/metrics", "/metrics").public(),
         get("/openapi.json", "/openapi.json").public(),
         get("/docs", "/docs").public(),
         get("/docs/docs.css", "/docs/docs.css").public(),
@@ -233,6 +234,7 @@ fn account() -> Vec<Operation> {
     vec![
         post("/signup", "/signup", json!({"email": "$new@example.com"})).public(),
         get("/account", "/account"),
+        get("/usage", "/usage?since=30d"),
         get("/api_keys", "/api_keys"),
         post("/api_keys", "/api_keys", json!({"label": "new"})),
         delete("/api_keys/{id}", "/api_keys/$api_key"),

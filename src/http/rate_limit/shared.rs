@@ -13,7 +13,7 @@ use redis::{
 };
 
 use super::{Count, Subject};
-use crate::config::ConfigError;
+use crate::{config::ConfigError, metrics};
 
 /// How long a request waits for an answer; on a network of one's own it takes less than a millisecond.
 const ANSWER_WITHIN: Duration = Duration::from_millis(250);
@@ -136,6 +136,7 @@ impl Store {
     }
 
     fn note_failure(&self, error: &str, now: Instant) {
+        metrics::limit_store_failed();
         // A new one looks its server up anew.
         *self.manager.lock() = None;
         let mut health = self.health.lock();

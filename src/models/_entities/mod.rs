@@ -28,6 +28,7 @@ pub mod sequence_steps;
 pub mod smtp_credentials;
 pub mod suppressions;
 pub mod test_messages;
+pub mod usage_hours;
 pub mod webhook_attempts;
 pub mod webhook_deliveries;
 pub mod webhooks;

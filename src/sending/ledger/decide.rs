@@ -38,6 +38,19 @@ pub enum Outcome {
     GivenBack,
 }
 
+impl Outcome {
+    /// How it is counted.
+    pub(super) const fn word(&self) -> &'static str {
+        match self {
+            Self::Accepted { .. } => "accepted",
+            Self::Deferred { .. } => "deferred",
+            Self::Bounced { .. } => "bounced",
+            Self::Uncertain => "uncertain",
+            Self::GivenBack => "given_back",
+        }
+    }
+}
+
 /// What is asked of the ledger for one delivery.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) enum Ask {

@@ -6,6 +6,7 @@
 
 mod apply;
 mod claim;
+mod count;
 mod decide;
 mod events;
 mod facts;
@@ -286,6 +287,9 @@ fn answer(entries: Vec<Entry>, outcome: Result<Answers, DbErr>) {
             Entry::Claim(_, asker) => asker.send(claims.next().ok_or_else(|| or_failed(&failure))).is_err(),
             Entry::Change(asks, asker) => {
                 let told: Vec<Verdict> = verdicts.by_ref().take(asks.len()).collect();
+                if failure.is_none() {
+                    count::recorded(&asks, &told);
+                }
                 let told = if failure.is_some() { Err(or_failed(&failure)) } else { Ok(told) };
                 asker.send(told).is_err()
             }

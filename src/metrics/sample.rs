@@ -1,0 +1,92 @@
+//! What is read from the database for a scrape: a few counts, each served by a partial index of what is under way, and
+//! none counted further than [`MOST`].
+
+use std::time::Duration;
+
+use crate::{
+    clock::Timestamp,
+    db::{Db, clock_sql},
+    errors::{ApiError, ApiResult},
+    tenancy::{Conn, SystemScope},
+};
+
+/// Nothing is counted past this: a scrape costs the same on the worst day.
+const MOST: u32 = 10_000;
+/// How long the database may take.
+const WITHIN: Duration = Duration::from_secs(5);
+/// The states of deliveries that somebody waits for; all others only grow.
+const STATES: [&str; 5] = ["queued", "claimed", "sending", "deferred", "uncertain"];
+
+/// The gauges of one moment.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Sample {
+    /// Credentials that have something to send now, or are sending.
+    pub lanes_awake: i64,
+    /// Deliveries in states that somebody waits for.
+    pub deliveries: Vec<(&'static str, i64)>,
+    /// Jobs that wait.
+    pub jobs_queued: i64,
+    /// How long the oldest of them is overdue, in seconds.
+    pub oldest_job_seconds: i64,
+}
+
+/// Reads the gauges.
+///
+/// # Errors
+/// `service_unavailable` when the database does not answer, or not in time.
+pub async fn sample(db: &Db, now: Timestamp) -> ApiResult<Sample> {
+    let system = SystemScope::new(Conn::Pool(db.pool().clone()));
+    let read = tokio::time::timeout(WITHIN, read(&system, now));
+    read.await.map_err(ApiError::unavailable)?.map_err(ApiError::unavailable)
+}
+
+async fn read(system: &SystemScope, now: Timestamp) -> Result<Sample, sea_orm::DbErr> {
+    let clock = clock_sql(system.backend());
+    // ix_smtp_credentials_wake
+    let free = bounded(&format!(
+        "SELECT 1 AS one FROM smtp_credentials WHERE wake_at <= (SELECT {clock}) AND holder IS NULL"
+    ));
+    // ix_smtp_credentials_holder
+    let held = bounded("SELECT 1 AS one FROM smtp_credentials WHERE holder IS NOT NULL");
+    let mut deliveries = Vec::with_capacity(STATES.len());
+    for state in STATES {
+        // ix_deliveries_queued, ix_deliveries_held, ix_deliveries_deferred, ix_deliveries_uncertain
+        let text = bounded(&format!("SELECT 1 AS one FROM deliveries WHERE {}", of_state(state)));
+        deliveries.push((state, number(system, &text).await?));
+    }
+    // ix_jobs_due
+    let jobs = format!(
+        "SELECT count(*) AS jobs, min(run_at) AS oldest FROM (SELECT run_at FROM jobs WHERE status = 'queued' \
+         ORDER BY priority DESC, run_at, id LIMIT {MOST}) AS queued"
+    );
+    let row = system.query_one(&jobs, []).await?;
+    let (jobs_queued, oldest) = match row {
+        Some(row) => (row.try_get("", "jobs")?, row.try_get::<Option<i64>>("", "oldest")?),
+        None => (0, None),
+    };
+    let overdue = oldest.map_or(Duration::ZERO, |oldest| now.since(Timestamp::from_micros(oldest)));
+    Ok(Sample {
+        lanes_awake: number(system, &free).await? + number(system, &held).await?,
+        deliveries,
+        jobs_queued,
+        oldest_job_seconds: i64::try_from(overdue.as_secs()).unwrap_or(i64::MAX),
+    })
+}
+
+/// Beside the state, the words of the index that has it: SQLite uses a partial index only then.
+fn of_state(state: &str) -> String {
+    let index = match state {
+        "claimed" | "sending" => "state IN ('claimed', 'sending') AND ",
+        _ => "",
+    };
+    format!("{index}state = '{state}'")
+}
+
+fn bounded(rows: &str) -> String {
+    format!("SELECT count(*) AS number FROM ({rows} LIMIT {MOST}) AS counted")
+}
+
+async fn number(system: &SystemScope, text: &str) -> Result<i64, sea_orm::DbErr> {
+    let row = system.query_one(text, []).await?;
+    Ok(row.map(|row| row.try_get("", "number")).transpose()?.unwrap_or_default())
+}
