@@ -40,6 +40,6 @@ async fn smtp2go(
     Ok(Json(json!({ "status": "ok" })))
 }
 
-fn unknown() -> ApiError {
+const fn unknown() -> ApiError {
     ApiError::new(Code::NotFound)
 }

@@ -38,7 +38,7 @@ pub async fn page(
     page: Page,
     states: Option<Vec<DeliveryState>>,
 ) -> ApiResult<Vec<Model>> {
-    Ok(page_of(scope, campaign_id, page, states).all(&scope.db()).await?)
+    Ok(page_of(scope, campaign_id, page, states.as_deref()).all(&scope.db()).await?)
 }
 
 /// The query of [`page`]. `ix_deliveries_page`; of a state that one row in a million may have, its own partial index in
@@ -47,10 +47,10 @@ pub fn page_of(
     scope: &Scope,
     campaign_id: Uuid,
     page: Page,
-    states: Option<Vec<DeliveryState>>,
+    states: Option<&[DeliveryState]>,
 ) -> Select<Entity> {
     let rows = scope.find::<Entity>().filter(Column::CampaignId.eq(campaign_id));
-    let rows = match states.as_deref() {
+    let rows = match states {
         None => rows,
         Some([only]) => rows.filter(Expr::cust(format!("deliveries.state = '{}'", only.as_str()))),
         Some(states) => rows.filter(Column::State.is_in(states.iter().copied())),

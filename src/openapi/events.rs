@@ -77,6 +77,7 @@ fn event(names: &[&str], inner: &Value) -> Value {
 }
 
 /// An object that has exactly these fields.
+#[expect(clippy::needless_pass_by_value, reason = "callers write it in place")]
 fn object(fields: Value) -> Value {
     let names: Vec<String> = fields.as_object().map(|it| it.keys().cloned().collect()).unwrap_or_default();
     json!({"type": "object", "required": names, "properties": fields, "additionalProperties": false})
@@ -91,8 +92,8 @@ fn time() -> Value {
 }
 
 fn perhaps(mut schema: Value) -> Value {
-    if let Some(kind) = schema.get("type").cloned() {
-        schema["type"] = json!([kind, "null"]);
+    if let Some(kind) = schema.get_mut("type") {
+        *kind = json!([kind, "null"]);
     }
     schema
 }

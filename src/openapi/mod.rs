@@ -62,7 +62,9 @@ pub fn document() -> Value {
 /// Takes out the schemas that nothing refers to: parts that were put into the objects that they were parts of.
 fn keep_used(schemas: &mut Map<String, Value>, roots: &[&Value]) {
     let mut used = vec![];
-    roots.iter().for_each(|root| references(root, &mut used));
+    for root in roots {
+        references(root, &mut used);
+    }
     let mut next = 0;
     while let Some(name) = used.get(next).cloned() {
         if let Some(schema) = schemas.get(&name) {

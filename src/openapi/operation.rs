@@ -30,7 +30,7 @@ pub(super) struct Operation {
 }
 
 /// A method and its path.
-pub(super) fn operation(method: &'static str, path: &'static str) -> Operation {
+pub(super) const fn operation(method: &'static str, path: &'static str) -> Operation {
     Operation {
         method,
         path,

@@ -48,12 +48,18 @@ pub(super) fn all() -> Map<String, Value> {
 
 /// An object with these fields and no others.
 fn body(required: &[&str], fields: Value) -> Value {
-    let mut schema = json!({"type": "object", "additionalProperties": false});
-    schema["properties"] = fields;
-    if !required.is_empty() {
-        schema["required"] = json!(required);
+    if required.is_empty() {
+        return json!({"type": "object", "additionalProperties": false, "properties": fields});
     }
-    schema
+    json!({"type": "object", "additionalProperties": false, "properties": fields, "required": required})
+}
+
+/// The fields and one more.
+fn with(mut fields: Value, name: &str, schema: Value) -> Value {
+    if let Some(fields) = fields.as_object_mut() {
+        fields.insert(name.to_owned(), schema);
+    }
+    fields
 }
 
 /// `{"<resource>": {…}}`
@@ -64,8 +70,8 @@ fn wrapped(resource: &str, inner: Value) -> Value {
 }
 
 fn nullable(mut schema: Value) -> Value {
-    if let Some(kind) = schema.get("type").cloned() {
-        schema["type"] = json!([kind, "null"]);
+    if let Some(kind) = schema.get_mut("type") {
+        *kind = json!([kind, "null"]);
     }
     schema
 }
@@ -148,10 +154,8 @@ fn steps() -> Value {
 }
 
 fn new_campaign() -> Value {
-    let mut fields = pace();
-    fields["smtp_credentials"] =
-        json!({"type": "array", "minItems": 1, "maxItems": 100, "items": credential(true)});
-    body(&["name", "smtp_credentials", "sequence_steps"], fields)
+    let credentials = json!({"type": "array", "minItems": 1, "maxItems": 100, "items": credential(true)});
+    body(&["name", "smtp_credentials", "sequence_steps"], with(pace(), "smtp_credentials", credentials))
 }
 
 fn campaign_change() -> Value {
@@ -178,9 +182,9 @@ fn credential(new: bool) -> Value {
         required,
         json!({
             "label": nullable(text(255)), "smtp_host": name(), "smtp_port": whole(1, 65_535),
-            "smtp_username": login, "smtp_password": secret(), "from_name": name(), "from_email": email(),
+            "smtp_username": login.clone(), "smtp_password": secret(), "from_name": name(), "from_email": email(),
             "daily_limit": whole(1, 100_000), "imap_host": imap(name()), "imap_port": imap(whole(1, 65_535)),
-            "imap_username": imap(login.clone()), "imap_password": imap(secret()),
+            "imap_username": imap(login), "imap_password": imap(secret()),
         }),
     )
 }
@@ -193,9 +197,7 @@ fn webhook() -> Value {
 }
 
 fn webhook_change() -> Value {
-    let mut fields = webhook();
-    fields["disabled_at"] = json!({"type": "null"});
-    body(&[], fields)
+    body(&[], with(webhook(), "disabled_at", json!({"type": "null"})))
 }
 
 fn test_send() -> Value {

@@ -106,9 +106,10 @@ fn marked(text: &str) -> String {
     let escaped = escaped(text);
     let mut html = String::with_capacity(escaped.len());
     for (index, part) in escaped.split('`').enumerate() {
-        match index % 2 {
-            0 => html.push_str(part),
-            _ => html.push_str(&format!("<code>{part}</code>")),
+        if index % 2 == 0 {
+            html.push_str(part);
+        } else {
+            html.extend(["<code>", part, "</code>"]);
         }
     }
     html

@@ -18,8 +18,6 @@ pub fn engine_process(w: &World) -> Builder {
     process(w).arg("task").arg("engine")
 }
 
-/// A process of the application on the world's database, still without its command.
-fn process(w: &World) -> Builder {
 /// A process of its own on the world's database, without its arguments.
 pub fn process(w: &World) -> Builder {
     let builder = Child::builder(env!("CARGO_BIN_EXE_ampout")).unwrap();
