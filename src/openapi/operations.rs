@@ -31,19 +31,19 @@ pub(super) fn all() -> Vec<Operation> {
     .collect()
 }
 
-fn get(path: &'static str) -> Operation {
+const fn get(path: &'static str) -> Operation {
     operation("get", path)
 }
 
-fn post(path: &'static str) -> Operation {
+const fn post(path: &'static str) -> Operation {
     operation("post", path)
 }
 
-fn patch(path: &'static str) -> Operation {
+const fn patch(path: &'static str) -> Operation {
     operation("patch", path)
 }
 
-fn delete(path: &'static str) -> Operation {
+const fn delete(path: &'static str) -> Operation {
     operation("delete", path)
 }
 
