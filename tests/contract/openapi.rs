@@ -29,7 +29,7 @@ fn references(value: &Value, found: &mut BTreeSet<String>) {
             fields.values().for_each(|inner| references(inner, found));
         }
         Value::Array(items) => items.iter().for_each(|inner| references(inner, found)),
-        _ => {}
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {}
     }
 }
 

@@ -53,7 +53,7 @@ async fn a_process_that_wakes_up_late_changes_nothing_that_was_taken_from_it() {
         }
         let seen = w.alice.seen(&format!("/campaigns/{id}")).await;
         let unknown = usize::try_from(seen["uncertain"].as_u64().unwrap()).unwrap();
-        assert!(sink.count() as usize >= PEOPLE - 1 && unknown <= 1, "{seen}");
+        assert!(sink.count() >= PEOPLE as u64 - 1 && unknown <= 1, "{seen}");
     })
     .await;
 }
