@@ -83,7 +83,6 @@ async fn gauges_are_read_from_the_database() {
 #[tokio::test]
 async fn an_import_is_counted() {
     world(|w| async move {
-        #[expect(clippy::literal_string_with_formatting_args, reason = "a route template")]
         let series = "ampout_imports_total{format=\"json\"}";
         let before = value(&read(&w).await, series);
         let import = json!({"contact_import": {"name": "a", "contacts": [{"email": "a@example.com"}]}});
