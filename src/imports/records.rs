@@ -115,13 +115,16 @@ mod tests {
     /// The records of a text given in pieces of so many bytes, and where each ended.
     fn cut(text: &[u8], piece: usize) -> Vec<(usize, Vec<String>)> {
         let (mut cutter, mut found, mut at) = (Cutter::new(), vec![], 0);
-        let mut pieces = text.chunks(piece).chain([[].as_slice()]);
-        let mut rest = pieces.next().unwrap_or_default();
+        let (mut pieces, mut rest) = (text.chunks(piece), [].as_slice());
         loop {
+            // An empty piece is the end of the text, so none is given before.
+            if rest.is_empty() {
+                rest = pieces.next().unwrap_or_default();
+            }
             let (taken, cut) = cutter.take(rest);
             (rest, at) = (&rest[taken..], at + taken);
             match cut {
-                Cut::Hungry => rest = pieces.next().unwrap_or_default(),
+                Cut::Hungry => {}
                 Cut::Whole => {
                     let text = |field| String::from_utf8_lossy(field).into_owned();
                     found.push((at, cutter.fields().map(text).collect()));

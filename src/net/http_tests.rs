@@ -64,7 +64,7 @@ fn spellings(address: IpAddr) -> Vec<String> {
                 format!("{a}.{low}"),
                 format!("{a}.{b}.{lower}"),
                 format!("0x{a:X}.0{b:o}.{c}.{d}"),
-                format!("%3{}{}", bits / 1_000_000_000, bits % 1_000_000_000),
+                format!("%3{bits}"),
                 format!("[{}]", address.to_ipv6_mapped()),
                 format!("[::ffff:{high:x}:{half:x}]"),
                 format!("[0:0:0:0:0:ffff:{address}]"),
