@@ -1,4 +1,4 @@
-//! An example for every JSON body of the document, made from its schema. A test holds each against that schema.
+//! An example for every JSON body of the document, made from its schema.
 
 use serde_json::{Map, Value, json};
 
