@@ -6,10 +6,13 @@ use std::{net::SocketAddr, path::Path, str::FromStr, time::Duration};
 use loco_rs::{config::Config, environment::Environment};
 use serde::Deserialize;
 
-use crate::http::client_ip::TrustedProxies;
+use crate::{http::client_ip::TrustedProxies, mailers::RelaySettings};
 
 /// The highest limit on requests: as good as none.
 const MOST_REQUESTS: u32 = 1_000_000_000;
+
+/// Variables whose values people choose freely.
+const QUOTED: [&str; 2] = ["SYSTEM_SMTP_URL", "SYSTEM_MAIL_FROM"];
 
 /// What the operator may set, parsed.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -36,6 +39,8 @@ pub struct Settings {
     pub limits: LimitSettings,
     /// What Prometheus may read.
     pub metrics: MetricsSettings,
+    /// What sends mail to the owners of accounts; without one it is only logged.
+    pub relay: Option<RelaySettings>,
 }
 
 /// What Prometheus may read, and where.
@@ -118,6 +123,8 @@ struct Raw {
     redis_url: String,
     metrics: String,
     metrics_binding: String,
+    system_smtp_url: String,
+    system_mail_from: String,
 }
 
 /// A value that stops the start.
@@ -182,6 +189,8 @@ impl Settings {
                 enabled: switch("METRICS", &raw.metrics)?,
                 binding: address("METRICS_BINDING", &raw.metrics_binding)?,
             },
+            relay: RelaySettings::parse(&raw.system_smtp_url, &raw.system_mail_from)
+                .map_err(|(variable, problem)| ConfigError::new(variable, problem))?,
             limits: LimitSettings {
                 per_minute: number("RATE_LIMIT_PER_MINUTE", &raw.rate_limit_per_minute, 1, MOST_REQUESTS)?,
                 signups_per_hour: number("SIGNUPS_PER_HOUR", &raw.signups_per_hour, 1, MOST_REQUESTS)?,
@@ -266,6 +275,13 @@ pub fn load(environment: &Environment) -> loco_rs::Result<Config> {
     if let Ok(port) = std::env::var("PORT") {
         number::<u16>("PORT", &port, 1, u16::MAX)
             .map_err(|error| loco_rs::Error::Message(error.to_string()))?;
+    }
+    for variable in QUOTED {
+        // What would end the quotes that stand around it in the file.
+        if std::env::var(variable).is_ok_and(|text| text.contains(['"', '\\', '\n'])) {
+            let error = ConfigError::new(variable, "must have no quotation mark, backslash or line break");
+            return Err(loco_rs::Error::Message(error.to_string()));
+        }
     }
     let config = environment.load()?;
     // Before anything connects: the driver would not name the variable.

@@ -13,6 +13,7 @@ use crate::{
     engine::Doorbells,
     errors::ApiError,
     http::{idempotency::Turns, rate_limit::RateLimits, usage::Usage},
+    mailers::{Relay, Templates},
     models::{app_keys, plans},
     net::{DialPolicy, Dialer, HttpClient, MxCheck},
     sending::program::Programs,
@@ -48,6 +49,10 @@ pub struct AppState {
     pub turns: Turns,
     /// What was asked for and is not stored yet.
     pub usage: Usage,
+    /// The words of mails to owners.
+    pub mail_templates: Templates,
+    /// What sends them, where there is one.
+    pub relay: Option<Relay>,
 }
 
 impl AppState {
@@ -84,6 +89,8 @@ impl AppState {
         let limits = RateLimits::new(&settings.limits).map_err(stop)?;
         let dialer = Dialer::new(policy).map_err(stop)?;
         let mx = MxCheck::new(dialer.dns());
+        let relay = settings.relay.as_ref().map(|relay| Relay::new(relay, settings.allow_plain_mail));
+        let relay = relay.transpose().map_err(stop)?;
         let state = Self {
             settings: Arc::new(settings),
             db,
@@ -98,6 +105,8 @@ impl AppState {
             limits,
             turns: Turns::default(),
             usage: Usage::default(),
+            mail_templates: Templates::compile().map_err(stop)?,
+            relay,
         };
         ctx.shared_store.insert(state.clone());
         Ok(state)

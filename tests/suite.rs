@@ -14,6 +14,7 @@ mod engine;
 mod faults;
 mod inbox;
 mod jobs;
+mod mailers;
 mod models;
 mod requests;
 mod sending;

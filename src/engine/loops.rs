@@ -3,7 +3,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use loco_rs::{Error, Result, app::AppContext, mailer::MailerWorker, prelude::BackgroundWorker};
+use loco_rs::{Error, Result, app::AppContext};
 use tokio_util::sync::CancellationToken;
 
 use super::{
@@ -27,7 +27,6 @@ const HEART_STOPS_WITHIN: Duration = Duration::from_secs(1);
 pub async fn run(app: AppContext, settings: EngineSettings, stop: CancellationToken) -> Result<()> {
     let jobs = DbQueue::of(&app).ok_or(Error::QueueProviderMissing)?;
     let queue = app.queue_provider.as_ref().ok_or(Error::QueueProviderMissing)?;
-    queue.register(MailerWorker::build(&app)).await?;
     workers::register(&app, queue).await?;
     let state = AppState::prepare(&app).await?;
     let mut ctx = new_life(&app, settings, &stop).await?;

@@ -7,6 +7,7 @@ use crate::{
     clock::{Timestamp, new_id},
     crypto::ApiKeyPlaintext,
     errors::{ApiError, Code, Constraint, Failures, Reason, on_constraint},
+    mailers::{self, Mail},
     tenancy::{Scope, SystemScope},
 };
 
@@ -43,7 +44,7 @@ pub struct Account {
     pub created_at: Timestamp,
 }
 
-/// Makes an account on the free plan, with its first key.
+/// Makes an account on the free plan, with its first key; its owner is welcomed.
 ///
 /// # Errors
 /// `validation_failed` when the address is taken.
@@ -67,8 +68,9 @@ pub async fn sign_up(
         )
         .await;
     on_constraint(inserted, &[(EMAIL_TAKEN, &|| Failures::one("email", Reason::Taken))])?;
-    let (key, plaintext) =
-        api_keys::make(&system.account(account_id), FIRST_KEY_LABEL, ClientKind::Direct).await?;
+    let scope = system.account(account_id);
+    let (key, plaintext) = api_keys::make(&scope, FIRST_KEY_LABEL, ClientKind::Direct).await?;
+    mailers::enqueue(&scope, Mail::Welcome).await?;
     Ok(SignedUp { account_id, plan_slug: plans::FREE, key, plaintext })
 }
 

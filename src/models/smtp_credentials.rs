@@ -22,6 +22,7 @@ use crate::{
     crypto::{Place, Secret},
     db::{RowLock, lock_sql},
     errors::{ApiResult, Code},
+    mailers::{self, Mail},
     paging::Page,
     tenancy::{Scope, TenantEntity, tenant_entity},
 };
@@ -96,7 +97,7 @@ pub async fn enabled_of(scope: &Scope, campaign_id: Uuid) -> ApiResult<Vec<Model
     Ok(rows)
 }
 
-/// Disables a credential, and pauses its campaign when that was the last enabled one; webhooks are told of both. `None`
+/// Disables a credential, and pauses its campaign when that was the last enabled one; webhooks and the account's owner are told of both. `None`
 /// when it was disabled or deleted already. Locks the campaign, then the credential. The lane's work stays where it is: the send path moves it.
 ///
 /// # Errors
@@ -134,11 +135,38 @@ pub async fn disable(
     let standing = days::standings(scope, std::slice::from_ref(&credential), at).await?;
     let bounce_rate = standing.get(&id).map_or(0.0, days::Standing::bounce_rate);
     outbox::credential_disabled(scope, &credential, bounce_rate, campaign.bounce_rate_threshold, at).await?;
+    tell_owner(scope, &credential, &campaign, bounce_rate, alone, at).await?;
     let paused = paused.then_some(campaigns::Model { status: CampaignStatus::Paused, ..campaign });
     if let Some(campaign) = &paused {
         outbox::campaign_paused(scope, campaign, PauseReason::NoEnabledCredential, at).await?;
+        let (campaign_id, campaign) = (campaign.id, campaign.name.clone());
+        mailers::enqueue(scope, Mail::CampaignPaused { campaign_id, campaign, paused_at: at }).await?;
     }
     Ok(Some(Disabled { credential, paused }))
+}
+
+/// Has a mail sent about a credential that was disabled. `last`: the campaign has no other that may send.
+async fn tell_owner(
+    scope: &Scope,
+    credential: &Model,
+    campaign: &campaigns::Model,
+    bounce_rate: f64,
+    last: bool,
+    at: Timestamp,
+) -> ApiResult<()> {
+    let mail = Mail::CredentialDisabled {
+        smtp_credential_id: credential.id,
+        from_email: credential.from_email.clone(),
+        campaign_id: campaign.id,
+        campaign: campaign.name.clone(),
+        reason: credential.disabled_reason.clone().unwrap_or_default(),
+        // As the API shows it.
+        bounce_rate: (bounce_rate * 10.0).round() / 10.0,
+        bounce_rate_threshold: campaign.bounce_rate_threshold,
+        last,
+        disabled_at: at,
+    };
+    Ok(mailers::enqueue(scope, mail).await?)
 }
 
 /// Has the enabled lanes of a campaign looked at from `at` on, or earlier if they already were to be.

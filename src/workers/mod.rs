@@ -2,6 +2,7 @@
 
 mod enroll_import;
 mod import_contacts;
+mod send_system_mail;
 
 use loco_rs::{
     Result,
@@ -11,6 +12,7 @@ use loco_rs::{
 
 pub use enroll_import::EnrollImport;
 pub use import_contacts::ImportContacts;
+pub use send_system_mail::SendSystemMail;
 
 use crate::jobs::DbQueue;
 
@@ -24,5 +26,6 @@ pub async fn register(ctx: &AppContext, queue: &Queue) -> Result<()> {
         jobs.when_given_up(ImportContacts::class_name(), import_contacts::given_up);
     }
     queue.register(ImportContacts::build(ctx)).await?;
+    queue.register(SendSystemMail::build(ctx)).await?;
     queue.register(EnrollImport::build(ctx)).await
 }

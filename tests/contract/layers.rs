@@ -3,7 +3,7 @@
 use crate::support::source::{Source, sources};
 
 /// The files that may make a scope that sees every account, each for one purpose.
-const SYSTEM_SCOPES: [&str; 26] = [
+const SYSTEM_SCOPES: [&str; 27] = [
     "src/engine/sender.rs",
     "src/engine/sweeper.rs",
     "src/http/idempotency.rs",
@@ -30,6 +30,7 @@ const SYSTEM_SCOPES: [&str; 26] = [
     "src/webhooks/trial.rs",
     "src/workers/enroll_import.rs",
     "src/workers/import_contacts.rs",
+    "src/workers/send_system_mail.rs",
 ];
 
 /// Decisions: a value in, a value out.

@@ -1,0 +1,1 @@
+Your campaign "{{ campaign }}" is paused

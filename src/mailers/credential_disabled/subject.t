@@ -1,0 +1,1 @@
+{{ from_email }} no longer sends for "{{ campaign }}"

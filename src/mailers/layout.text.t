@@ -1,0 +1,3 @@
+{% block body %}{% endblock %}
+-- 
+Ampout wrote this to the owner of the account {{ account_id }}.
