@@ -32,7 +32,9 @@ impl Mailer for SystemMailer {
     /// Through the relay of `SYSTEM_SMTP_URL`. Where none is set there is nothing to do.
     async fn deliver_now(ctx: &AppContext, email: &Email) -> Result<()> {
         match &AppState::of(ctx)?.relay {
-            Some(relay) => Ok(relay.deliver(email).await.map_err(|error| Error::Message(error.to_string()))?),
+            Some(relay) => {
+                Ok(relay.deliver(email).await.map_err(|error| Error::Message(error.to_string()))?)
+            }
             None => Ok(()),
         }
     }

@@ -71,7 +71,8 @@ fn sender(text: &str) -> Result<Mailbox, String> {
 
 /// A server, with what has to be escaped in a user name or a password escaped.
 fn server(text: &str) -> Result<Url, &'static str> {
-    const FORM: &str = "must be smtp://USER:PASSWORD@HOST:PORT or smtps://… (user and password may be left out)";
+    const FORM: &str =
+        "must be smtp://USER:PASSWORD@HOST:PORT or smtps://… (user and password may be left out)";
     let url = Url::parse(text).map_err(|_| FORM)?;
     let plain = matches!(url.path(), "" | "/") && url.query().is_none() && url.fragment().is_none();
     let host = url.host_str().is_some_and(|host| !host.is_empty());
@@ -126,7 +127,8 @@ impl Relay {
             url.set_query(Some("tls=required"));
             if allow_plain { Tls::Opportunistic(tls) } else { Tls::Required(tls) }
         };
-        let builder = AsyncSmtpTransport::<Tokio1Executor>::from_url(url.as_str()).map_err(RelayError::Setup)?;
+        let builder =
+            AsyncSmtpTransport::<Tokio1Executor>::from_url(url.as_str()).map_err(RelayError::Setup)?;
         let transport = builder.tls(tls).timeout(Some(CONNECT)).build();
         Ok(Self { transport, from: settings.from.clone(), within: WITHIN })
     }

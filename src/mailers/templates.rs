@@ -75,8 +75,8 @@ impl Templates {
     /// # Errors
     /// When a template asks for a value that the mail does not have.
     pub fn render(&self, mail: &Mail, account_id: Uuid, public_url: &str) -> Result<Letter, TemplatesError> {
-        let context =
-            Context::from_serialize(&Values { mail, account_id, public_url }).map_err(|error| wrong(mail.name(), &error))?;
+        let context = Context::from_serialize(&Values { mail, account_id, public_url })
+            .map_err(|error| wrong(mail.name(), &error))?;
         let part = |part: &str| {
             let name = format!("{}/{part}.t", mail.name());
             self.0.render(&name, &context).map_err(|error| wrong(&name, &error))

@@ -153,9 +153,14 @@ async fn every_environment_starts_with_its_variables_set() {
 
 #[tokio::test]
 async fn production_does_not_start_without_its_key_and_its_database() {
-    for (variable, value) in
-        [("MASTER_KEY", ""), ("DATABASE_URL", ""), ("PORT", "99999"), ("SHUTDOWN_SECONDS", "x")]
-    {
+    for (variable, value) in [
+        ("MASTER_KEY", ""),
+        ("DATABASE_URL", ""),
+        ("PORT", "99999"),
+        ("SHUTDOWN_SECONDS", "x"),
+        ("SYSTEM_SMTP_URL", "mail.example.com"),
+        ("SYSTEM_MAIL_FROM", "\"Ampout\" <a@example.com>"),
+    ] {
         let (well, output) = run(&program("production").env(variable, value)).await;
         assert!(!well, "{variable}: {output}");
         let naming = output.lines().filter(|line| line.contains(variable)).count();

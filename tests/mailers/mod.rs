@@ -6,7 +6,7 @@ mod words;
 
 use std::time::Duration;
 
-use testkit::{child::Builder, eventually, sink::Sink};
+use testkit::{child::Builder, sink::Sink, wait::eventually};
 
 use crate::{faults::engine_process, support::World};
 

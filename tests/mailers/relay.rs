@@ -5,8 +5,8 @@ use std::time::{Duration, Instant};
 use ampout::mailers::{Relay, RelayError, RelaySettings};
 use loco_rs::mailer::Email;
 use testkit::{
-    eventually,
     sink::{Greeting, Sink, Tls},
+    wait::eventually,
 };
 
 use super::{DEADLINE, engine, engine_to, until};
@@ -19,10 +19,9 @@ async fn hurry(w: &World) {
 
 /// Waits until every mail was tried and put back.
 async fn until_refused(w: &World, attempts: i64) {
-    let sql = "SELECT count(*) FROM jobs WHERE status = 'queued' AND last_error IS NOT NULL AND attempts >= $1";
-    let seen = eventually(DEADLINE, || async {
-        (w.number(sql, [attempts.into()]).await == 2).then_some(())
-    });
+    let sql =
+        "SELECT count(*) FROM jobs WHERE status = 'queued' AND last_error IS NOT NULL AND attempts >= $1";
+    let seen = eventually(DEADLINE, || async { (w.number(sql, [attempts.into()]).await == 2).then_some(()) });
     seen.await.unwrap();
 }
 
