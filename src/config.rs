@@ -11,6 +11,9 @@ use crate::{http::client_ip::TrustedProxies, mailers::RelaySettings};
 /// The highest limit on requests: as good as none.
 const MOST_REQUESTS: u32 = 1_000_000_000;
 
+/// RFC 9051 has no time limit for a command; mail programs wait about as long.
+const INBOX_PATIENCE: Duration = Duration::from_secs(45);
+
 /// Variables whose values people choose freely.
 const QUOTED: [&str; 2] = ["SYSTEM_SMTP_URL", "SYSTEM_MAIL_FROM"];
 
@@ -80,6 +83,8 @@ pub struct InboxSettings {
     pub poll: Duration,
     /// How long ago one may have been read for a follow-up to go.
     pub fresh: Duration,
+    /// How long a server may take to let in, and then for each command. No variable: only tests hurry.
+    pub patience: Duration,
 }
 
 /// How the engine works.
@@ -181,6 +186,7 @@ impl Settings {
             },
             inbox: InboxSettings {
                 poll: seconds("INBOX_POLL_SECONDS", &raw.inbox_poll_seconds, 1, 86_400)?,
+                patience: INBOX_PATIENCE,
                 fresh: seconds("INBOX_FRESH_SECONDS", &raw.inbox_fresh_seconds, 1, 604_800)?,
             },
             error_docs_base: web_address("ERROR_DOCS_BASE", &raw.error_docs_base)?,

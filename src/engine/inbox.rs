@@ -13,7 +13,7 @@ use crate::{
 };
 
 /// Mailboxes that a process reads at a time.
-const MOST: usize = 16;
+const MOST: usize = 64;
 /// How often credentials without a mailbox's row are looked for.
 const ADOPT_EVERY: Duration = Duration::from_secs(600);
 

@@ -14,6 +14,7 @@ use super::{
 use crate::{
     clock::Timestamp,
     errors::{ApiError, ApiResult},
+    metrics,
     models::{
         mailboxes::{self, User},
         smtp_credentials::imap_password_place,
@@ -85,6 +86,11 @@ pub async fn poll(state: AppState, mailbox: Leased) {
     if let Left::Failed(reason) = left {
         tracing::warn!(mailbox = %mailbox.id, account = %mailbox.account_id, reason, failures = mailbox.failures + 1, "a mailbox could not be read");
     }
+    match left {
+        Left::Read(_) | Left::More => metrics::mailbox_polled("read"),
+        Left::Failed(_) => metrics::mailbox_polled("failed"),
+        Left::Idle => {}
+    }
     let every = state.settings.inbox.poll;
     if let Err(error) = lease::leave(&state.db, &mailbox, &left, every, Timestamp::now()).await {
         tracing::error!(mailbox = %mailbox.id, %error, "a mailbox could not be left; its lease ends with its time");
@@ -122,7 +128,7 @@ async fn log_in(state: &AppState, mailbox: &Leased, users: &[User]) -> Result<Se
             continue;
         }
         let to = Mailbox { host: &mailbox.name.host, port, username: &mailbox.name.username, password };
-        match Session::open(&state.dialer, &to).await {
+        match Session::open(&state.dialer, &to, state.settings.inbox.patience).await {
             Err(VerifyError::AuthFailed) if tried.len() + 1 < PASSWORDS => tried.push(password.to_owned()),
             other => return Ok(other?),
         }
@@ -221,9 +227,13 @@ impl Reader<'_> {
         match apply(&target, uid, &mail).await {
             Ok(Applied::Stored) => {
                 self.seen.matched += 1;
+                metrics::mail_found("matched");
                 self.state.doorbells.webhooks.ring();
             }
-            Ok(Applied::Unmatched) => self.seen.unmatched += 1,
+            Ok(Applied::Unmatched) => {
+                self.seen.unmatched += 1;
+                metrics::mail_found("unmatched");
+            }
             Ok(Applied::LostLease) => return Err(Ended::LostLease),
             Err(error) => {
                 tracing::error!(mailbox = %self.mailbox.id, uid, %error, "a mail could not be applied");
@@ -251,6 +261,9 @@ impl Reader<'_> {
         .await;
         let parked = parked?;
         let (_, uid) = place;
+        if parked {
+            metrics::mail_found("parked");
+        }
         tracing::warn!(mailbox = %self.mailbox.id, uid, error, parked, "a mail could not be read");
         Ok(())
     }

@@ -21,10 +21,6 @@ use crate::{
     },
 };
 
-/// From the dial to the end of LOGIN.
-const LOGIN: Duration = Duration::from_secs(45);
-/// Each command.
-const COMMAND: Duration = Duration::from_secs(45);
 /// How much of a mail's headers is read.
 const HEADERS: usize = 64 * 1024;
 /// How much of a notice is read: the server's words come first, then the returned headers.
@@ -34,6 +30,7 @@ const NOTICE: usize = 256 * 1024;
 pub(super) struct Session {
     client: Client<Metered<BufReader<MailStream>>>,
     commands: u32,
+    patience: Duration,
 }
 
 /// What the server says of the mailbox.
@@ -53,10 +50,14 @@ pub(super) struct Fetched {
 }
 
 impl Session {
-    /// Connects and logs in.
-    pub(super) async fn open(dialer: &Dialer, mailbox: &Mailbox<'_>) -> Result<Self, VerifyError> {
-        let stream = open_imap(dialer, mailbox, LOGIN).await?;
-        Ok(Self { client: Client::new(Metered::new(stream)), commands: 0 })
+    /// Connects and logs in. `patience`: how long that may take, and then each command.
+    pub(super) async fn open(
+        dialer: &Dialer,
+        mailbox: &Mailbox<'_>,
+        patience: Duration,
+    ) -> Result<Self, VerifyError> {
+        let stream = open_imap(dialer, mailbox, patience).await?;
+        Ok(Self { client: Client::new(Metered::new(stream)), commands: 0, patience })
     }
 
     /// Opens INBOX for reading only.
@@ -142,7 +143,7 @@ impl Session {
 
     /// One command to its end; what comes before is shown to `each`.
     async fn ask(&mut self, command: &str, each: impl FnMut(&Response<'_>)) -> Result<(), VerifyError> {
-        timeout(COMMAND, self.converse(command, each)).await.map_err(|_| VerifyError::Timeout)?
+        timeout(self.patience, self.converse(command, each)).await.map_err(|_| VerifyError::Timeout)?
     }
 
     async fn converse(

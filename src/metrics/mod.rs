@@ -34,6 +34,13 @@ const SENDS: Metric =
     metric("ampout_sends_total", "Messages offered to mail servers, by what became of them.", &["outcome"]);
 const WEBHOOK_ATTEMPTS: Metric =
     metric("ampout_webhook_attempts_total", "Attempts to deliver a webhook, by outcome.", &["outcome"]);
+const INBOX_MAILS: Metric = metric(
+    "ampout_inbox_mails_total",
+    "Mails found in mailboxes, by whether they fit a delivery.",
+    &["outcome"],
+);
+const INBOX_POLLS: Metric =
+    metric("ampout_inbox_polls_total", "Readings of mailboxes, by outcome.", &["outcome"]);
 const IMPORTS: Metric =
     metric("ampout_imports_total", "Contact imports that were taken, by format.", &["format"]);
 const STORE_FAILURES: Metric = metric(
@@ -53,11 +60,13 @@ const OLDEST_JOB: Metric =
     metric("ampout_jobs_oldest_due_seconds", "How long the job that is overdue the longest is overdue.", &[]);
 
 /// Every metric.
-pub const ALL: [Metric; 10] = [
+pub const ALL: [Metric; 12] = [
     REQUESTS,
     REQUEST_SECONDS,
     SENDS,
     WEBHOOK_ATTEMPTS,
+    INBOX_MAILS,
+    INBOX_POLLS,
     IMPORTS,
     STORE_FAILURES,
     LANES_AWAKE,
@@ -76,6 +85,8 @@ struct Metrics {
     request_seconds: HistogramVec,
     sends: IntCounterVec,
     webhook_attempts: IntCounterVec,
+    inbox_mails: IntCounterVec,
+    inbox_polls: IntCounterVec,
     imports: IntCounterVec,
     store_failures: IntCounterVec,
     lanes_awake: IntGaugeVec,
@@ -107,6 +118,8 @@ impl Metrics {
             request_seconds: histogram(REQUEST_SECONDS)?,
             sends: counter(SENDS)?,
             webhook_attempts: counter(WEBHOOK_ATTEMPTS)?,
+            inbox_mails: counter(INBOX_MAILS)?,
+            inbox_polls: counter(INBOX_POLLS)?,
             imports: counter(IMPORTS)?,
             store_failures: counter(STORE_FAILURES)?,
             lanes_awake: gauge(LANES_AWAKE)?,
@@ -132,6 +145,12 @@ impl Metrics {
         }
         for outcome in ["delivered", "failed"] {
             self.webhook_attempts.with_label_values(&[outcome]);
+        }
+        for outcome in ["matched", "unmatched", "parked"] {
+            self.inbox_mails.with_label_values(&[outcome]);
+        }
+        for outcome in ["read", "failed"] {
+            self.inbox_polls.with_label_values(&[outcome]);
         }
         for format in ["json", "csv"] {
             self.imports.with_label_values(&[format]);
@@ -177,6 +196,16 @@ pub fn sent(outcome: &'static str) {
 /// An attempt to deliver a webhook: `delivered` or `failed`.
 pub fn webhook_attempted(outcome: &'static str) {
     count(|it| &it.webhook_attempts, &[outcome]);
+}
+
+/// A mail was found in a mailbox: `matched`, `unmatched`, or `parked` (it cannot be read and is skipped).
+pub fn mail_found(outcome: &'static str) {
+    count(|it| &it.inbox_mails, &[outcome]);
+}
+
+/// A mailbox was looked into: `read` or `failed`.
+pub fn mailbox_polled(outcome: &'static str) {
+    count(|it| &it.inbox_polls, &[outcome]);
 }
 
 /// An import was taken: `json` or `csv`.

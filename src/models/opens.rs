@@ -31,8 +31,6 @@ struct Place {
     batch_id: Uuid,
     /// Whether it may be its first message of which nobody knows what became.
     in_doubt: bool,
-    /// When the last message was accepted.
-    last_sent: Option<Timestamp>,
 }
 
 /// Notes the first open of an enrollment; a later one, or one of an enrollment that is gone, changes nothing and takes
@@ -52,7 +50,7 @@ async fn record_first(
 ) -> ApiResult<()> {
     let reading = SystemScope::new(Conn::Pool(db.pool().clone())).account(account_id);
     let Some(place) = find_unopened(&reading, enrollment_id).await? else { return Ok(()) };
-    let opened = reader(user_agent, place.last_sent.map(|at| now.since(at))) == Reader::Person;
+    let opened = reader(user_agent) == Reader::Person;
     if !opened && !place.in_doubt {
         return Ok(());
     }
@@ -70,9 +68,8 @@ async fn record_first(
 
 /// The enrollment's place, unless it was opened already, or it, its contact or its campaign is deleted.
 async fn find_unopened(scope: &Scope, enrollment_id: Uuid) -> ApiResult<Option<Place>> {
-    // Every table by its primary key, the last message by ix_deliveries_enrollment.
-    let sql = "SELECT e.campaign_id, e.batch_id, e.progress, e.sent_at, (SELECT max(d.sent_at) FROM deliveries d \
-               WHERE d.account_id = $1 AND d.enrollment_id = $2) AS last_sent FROM enrollments e \
+    // Every table by its primary key.
+    let sql = "SELECT e.campaign_id, e.batch_id, e.progress, e.sent_at FROM enrollments e \
                JOIN contacts c ON c.id = e.contact_id AND c.deleted_at IS NULL \
                JOIN contact_imports ci ON ci.id = c.contact_import_id AND ci.deleted_at IS NULL \
                JOIN campaigns ca ON ca.id = e.campaign_id AND ca.deleted_at IS NULL \
@@ -84,7 +81,6 @@ async fn find_unopened(scope: &Scope, enrollment_id: Uuid) -> ApiResult<Option<P
         campaign_id: row.try_get("", "campaign_id")?,
         batch_id: row.try_get("", "batch_id")?,
         in_doubt: progress == Progress::Uncertain && sent_at.is_none(),
-        last_sent: row.try_get("", "last_sent")?,
     }))
 }
 
@@ -104,7 +100,7 @@ async fn settle_first(scope: &Scope, enrollment_id: Uuid, now: Timestamp) -> Api
 
 /// Locks in the order that everybody keeps: campaign, batch, totals, enrollment. Only then is the enrollment's state known.
 async fn mark_opened(scope: &Scope, enrollment_id: Uuid, place: Place, now: Timestamp) -> ApiResult<()> {
-    let Place { campaign_id, batch_id, in_doubt: _, last_sent: _ } = place;
+    let Place { campaign_id, batch_id, in_doubt: _ } = place;
     let lock = lock_sql(scope.backend(), RowLock::Update);
     let campaign = format!("SELECT id FROM campaigns WHERE account_id = $1 AND id = $2{lock}");
     scope.query_one(&campaign, [campaign_id.into()]).await?;

@@ -10,11 +10,20 @@ use testkit::{
     wait::eventually,
 };
 
-use super::{enrollments, fixture, hurry, message_id, sent, two_steps, until, with_mailbox};
+use super::{
+    enrollments, fixture, hurry, message_id, sent, sent_impatiently, two_steps, until, with_mailbox,
+};
 use crate::support::{campaign::*, world};
 
 const PEOPLE: &[&str] = &["ada@example.test"];
 const REPLIED: &str = "SELECT CAST(sum(replied) AS bigint) FROM campaign_totals";
+
+/// How many mails were found so by this process.
+fn mails_found(outcome: &str) -> u64 {
+    let text = ampout::metrics::render(None).unwrap();
+    let series = format!("ampout_inbox_mails_total{{outcome=\"{outcome}\"}} ");
+    text.lines().find_map(|line| line.strip_prefix(&series)).unwrap().parse().unwrap()
+}
 
 #[rstest]
 #[case::refused("LOGIN", Trouble::Refuse, "auth_failed")]
@@ -50,10 +59,45 @@ async fn a_broken_mailbox_backs_off_says_why_and_loses_nothing(
     .await;
 }
 
+#[rstest]
+#[case::no_greeting("GREETING", Trouble::Hang, "timeout")]
+#[case::a_greeting_by_drops("GREETING", Trouble::Drip, "timeout")]
+#[case::a_greeting_without_an_end("GREETING", Trouble::EndlessLine, "protocol_failed")]
+#[case::silent_at_the_login("LOGIN", Trouble::Hang, "timeout")]
+#[case::a_search_by_drops("UID SEARCH", Trouble::Drip, "timeout")]
+#[case::silent_at_a_mail("UID FETCH", Trouble::Hang, "timeout")]
+#[case::a_mail_by_drops("UID FETCH", Trouble::Drip, "timeout")]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_server_that_never_ends_is_left_in_time_and_holds_up_no_other(
+    #[case] command: &'static str,
+    #[case] trouble: Trouble,
+    #[case] word: &'static str,
+) {
+    sent_impatiently(PEOPLE, Duration::from_secs(2), |s| async move {
+        s.imaps[0].deliver(fixture("reply_plain", &s.id_for(PEOPLE[0]), PEOPLE[0]));
+        s.imaps[0].trouble(command, trouble, u32::MAX);
+        until(&s.w, "SELECT count(*) FROM mailboxes WHERE failures >= 1", 1).await;
+        let before = s.imaps[1].count("EXAMINE");
+        until(&s.w, "SELECT count(*) FROM mailboxes WHERE failures >= 2", 1).await;
+        assert!(s.imaps[1].count("EXAMINE") > before, "the other mailbox is read meanwhile");
+        let path = format!("/campaigns/{}/smtp_credentials", s.campaigns[0]);
+        assert_eq!(s.w.alice.seen(&path).await[0]["imap_error"], word);
+        // What the systems' own buffers take, of a stream without an end.
+        assert!(s.imaps[0].written() < 64 * 1024 * 1024, "{}", s.imaps[0].written());
+        s.imaps[0].heal();
+        until(&s.w, REPLIED, 1).await;
+        s.until_read().await;
+        assert_eq!(s.w.alice.seen(&path).await[0]["imap_error"], json!(null));
+        s.engine.stop().await;
+    })
+    .await;
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_mail_that_cannot_be_read_is_parked_after_three_failures() {
     sent(PEOPLE, |s| async move {
         let id = s.id_for(PEOPLE[0]);
+        let before = ["matched", "unmatched", "parked"].map(mails_found);
         s.imaps[0].deliver(fixture("other_fresh_mail", &id, "nobody@example.test"));
         s.imaps[0].trouble("UID FETCH 2 (UID BODY.PEEK[]", Trouble::Garbage, u32::MAX);
         s.imaps[0].deliver(fixture("bounce_postfix", "other@sender.test", PEOPLE[0]));
@@ -64,6 +108,10 @@ async fn a_mail_that_cannot_be_read_is_parked_after_three_failures() {
         assert_eq!(s.w.number(parked, []).await, 1);
         assert_eq!(s.imaps[0].count("UID FETCH 2 (UID BODY.PEEK[]"), 3);
         until(&s.w, "SELECT count(*) FROM mailboxes WHERE failures = 0 AND last_uid = 3", 1).await;
+        for (outcome, before) in ["matched", "unmatched", "parked"].into_iter().zip(before) {
+            // Other tests of this process count too.
+            assert!(mails_found(outcome) > before, "{outcome} is not counted");
+        }
         s.engine.stop().await;
     })
     .await;

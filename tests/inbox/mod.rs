@@ -4,6 +4,7 @@ mod effects;
 mod mailbox;
 mod providers;
 mod real_servers;
+mod tls;
 mod uncertain;
 
 use std::{path::Path, sync::Arc, time::Duration};
@@ -50,10 +51,16 @@ pub fn message_id(sink: &Sink, recipient: &str) -> String {
 
 /// Reads mailboxes often, and takes them for unread after `fresh`.
 pub fn hurry(w: &World, fresh: Duration) {
+    hurry_impatiently(w, fresh, Duration::from_secs(45));
+}
+
+/// The same with servers that get so long to answer.
+fn hurry_impatiently(w: &World, fresh: Duration, patience: Duration) {
     let state = w.state();
     let mut settings = (*state.settings).clone();
     settings.inbox.poll = Duration::from_millis(100);
     settings.inbox.fresh = fresh;
+    settings.inbox.patience = patience;
     w.ctx.shared_store.insert(AppState { settings: Arc::new(settings), ..state });
 }
 
@@ -105,8 +112,17 @@ where
     F: FnOnce(Sent) -> Fut,
     Fut: Future<Output = ()>,
 {
+    sent_impatiently(people, Duration::from_secs(45), test).await;
+}
+
+/// The same where servers get so long to answer.
+pub async fn sent_impatiently<F, Fut>(people: &'static [&'static str], patience: Duration, test: F)
+where
+    F: FnOnce(Sent) -> Fut,
+    Fut: Future<Output = ()>,
+{
     world(|w| async move {
-        hurry(&w, Duration::from_secs(900));
+        hurry_impatiently(&w, Duration::from_secs(900), patience);
         let sink = Sink::start().await.unwrap();
         let imaps = [Imap::start().await.unwrap(), Imap::start().await.unwrap()];
         let emails: Vec<String> = people.iter().map(|one| (*one).to_owned()).collect();

@@ -145,6 +145,48 @@ async fn a_link_works_when_its_contact_and_campaign_are_gone() {
 }
 
 #[tokio::test]
+async fn either_form_and_no_form_at_all_are_taken() {
+    let multipart =
+        "--x\r\nContent-Disposition: form-data; name=\"List-Unsubscribe\"\r\n\r\nOne-Click\r\n--x--\r\n";
+    for (content_type, body) in [
+        (Some("multipart/form-data; boundary=x"), multipart),
+        (Some("application/x-www-form-urlencoded"), "List-Unsubscribe=One-Click"),
+        (Some("multipart/form-data"), "no boundary"),
+        (None, ""),
+    ] {
+        world(|w| async move {
+            let (_, jo) = look_alikes(&w).await;
+            let post = w.server.post(&unsubscribe_path(&w, &jo, "Jo@example.com")).text(body);
+            let post = match content_type {
+                Some(content_type) => post.content_type(content_type),
+                None => post,
+            };
+            assert_is_a_private_page(&post.await);
+            assert_eq!(unsubscribed(&w, &w.alice).await, [1, 1, 1], "{content_type:?}");
+            assert_eq!(unsubscribed(&w, &w.bob).await, [0, 0, 0]);
+        })
+        .await;
+    }
+}
+
+#[tokio::test]
+async fn a_link_of_last_year_works_after_the_master_key_was_changed() {
+    world(|w| async move {
+        let (_, jo) = look_alikes(&w).await;
+        let path = unsubscribe_path(&w, &jo, "Jo@example.com");
+        let long_ago = ampout::clock::Timestamp::now().minus(std::time::Duration::from_secs(400 * 86_400));
+        for table in ["contacts", "enrollments", "campaigns", "batches", "app_keys"] {
+            w.sql(&format!("UPDATE {table} SET created_at = $1"), [long_ago.micros().into()]).await;
+        }
+        let later = w.with_new_master_key().await;
+        assert_is_a_private_page(&later.post(&path).form(&[("List-Unsubscribe", "One-Click")]).await);
+        assert_eq!(unsubscribed(&w, &w.alice).await, [1, 1, 1]);
+        assert_eq!(unsubscribed(&w, &w.bob).await, [0, 0, 0]);
+    })
+    .await;
+}
+
+#[tokio::test]
 async fn an_unsubscribed_address_stays_so_after_delete_and_import() {
     world(|w| async move {
         let (contact_id, jo) = look_alikes(&w).await;

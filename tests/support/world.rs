@@ -122,6 +122,35 @@ impl World {
     }
 }
 
+impl World {
+    /// Another process of the same application, after the operator put a new master key before the old one.
+    pub async fn with_new_master_key(&self) -> Arc<TestServer> {
+        let value = |name: &str| {
+            let found = self.environment.iter().find(|(known, _)| *known == name);
+            found.map(|(_, value)| value.clone()).unwrap()
+        };
+        let new = BASE64_STANDARD.encode(crypto::random_bytes::<32>());
+        boot(&value("DATABASE_URL"), &format!("{new},{}", value("MASTER_KEY"))).await.1
+    }
+}
+
+/// Boots the application on a database that has its tables.
+async fn boot(uri: &str, master_key: &str) -> (AppContext, Arc<TestServer>) {
+    let mut config = App::load_config(&Environment::Test).await.unwrap();
+    uri.clone_into(&mut config.database.uri);
+    config.database.auto_migrate = false;
+    config.database.max_connections = 6;
+    if let Some(settings) = &mut config.settings {
+        settings["master_key"] = json!(master_key);
+    }
+    let boot = App::boot(StartMode::ServerOnly, &Environment::Test, config).await.unwrap();
+    let ctx = boot.app_context.clone();
+    // What requests count is stored when a test says so.
+    ampout::engine::stop_flusher(&ctx).await;
+    let service = boot.router.unwrap().into_make_service_with_connect_info::<SocketAddr>();
+    (ctx, Arc::new(TestServer::new(service).unwrap()))
+}
+
 /// Boots the application on a fresh database, without a running engine, and hands it to `test`.
 pub async fn world<F, Fut>(test: F)
 where
@@ -132,20 +161,8 @@ where
     let filter = tracing_subscriber::EnvFilter::from_default_env();
     tracing_subscriber::fmt().with_env_filter(filter).with_test_writer().try_init().ok();
     let database = Database::create().await;
-    let mut config = App::load_config(&Environment::Test).await.unwrap();
-    config.database.uri.clone_from(&database.uri);
-    config.database.auto_migrate = false;
-    config.database.max_connections = 6;
     let master_key = BASE64_STANDARD.encode(crypto::random_bytes::<32>());
-    if let Some(settings) = &mut config.settings {
-        settings["master_key"] = json!(master_key);
-    }
-    let boot = App::boot(StartMode::ServerOnly, &Environment::Test, config).await.unwrap();
-    let ctx = boot.app_context.clone();
-    // What requests count is stored when a test says so.
-    ampout::engine::stop_flusher(&ctx).await;
-    let service = boot.router.unwrap().into_make_service_with_connect_info::<SocketAddr>();
-    let server = Arc::new(TestServer::new(service).unwrap());
+    let (ctx, server) = boot(&database.uri, &master_key).await;
     let alice = Client::sign_up(&server, "alice@example.com").await;
     let bob = Client::sign_up(&server, "bob@example.com").await;
     let environment = vec![("DATABASE_URL", database.uri.clone()), ("MASTER_KEY", master_key)];

@@ -1,49 +1,112 @@
 //! One connection to the mailbox.
 
-use std::{io, sync::Arc};
+use std::{io, sync::Arc, time::Duration};
 
 use parking_lot::Mutex;
 use tokio::{
-    io::{AsyncBufReadExt, AsyncWriteExt, BufReader},
+    io::{AsyncBufReadExt, AsyncRead, AsyncWrite, AsyncWriteExt, BufReader},
     net::TcpStream,
 };
+use tokio_rustls::TlsAcceptor;
 
-use super::{Mail, State, Trouble};
+use super::{Mail, State, Tls, Trouble};
 
-/// Speaks until the client leaves or a trouble ends it.
-pub(super) async fn serve(stream: TcpStream, state: Arc<Mutex<State>>) {
-    // A client that goes away in the middle is what tests do.
-    converse(BufReader::new(stream), &state).await.ok();
+/// Between two bytes of a [`Trouble::Drip`].
+const DRIP: Duration = Duration::from_millis(20);
+
+/// How far a connection is from TLS.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Security {
+    /// There is none.
+    Clear,
+    /// STARTTLS is offered, and nobody is let in before it.
+    Offered,
+    /// It is there. `STARTTLS` has been said, so nobody is greeted again.
+    Upgraded,
+    /// It is there from the first byte.
+    Secure,
 }
 
-async fn converse(mut io: BufReader<TcpStream>, state: &Mutex<State>) -> io::Result<()> {
-    let greeting = state.lock().greeting.clone();
-    say(&mut io, &format!("{greeting}\r\n")).await?;
+/// Speaks until the client leaves or a trouble ends it.
+pub(super) async fn serve(stream: TcpStream, state: Arc<Mutex<State>>, tls: Option<(Tls, TlsAcceptor)>) {
+    // A client that goes away in the middle is what tests do.
+    secure_and_converse(stream, &state, tls).await.ok();
+}
+
+async fn secure_and_converse(
+    stream: TcpStream,
+    state: &Mutex<State>,
+    tls: Option<(Tls, TlsAcceptor)>,
+) -> io::Result<()> {
+    let Some((tls, acceptor)) = tls else {
+        return converse(BufReader::new(stream), state, Security::Clear).await.map(drop);
+    };
+    if tls == Tls::Implicit {
+        let stream = BufReader::new(acceptor.accept(stream).await?);
+        return converse(stream, state, Security::Secure).await.map(drop);
+    }
+    let Some(asked) = converse(BufReader::new(stream), state, Security::Offered).await? else {
+        return Ok(());
+    };
+    let stream = BufReader::new(acceptor.accept(asked.into_inner()).await?);
+    converse(stream, state, Security::Upgraded).await.map(drop)
+}
+
+/// Speaks until the end, or until STARTTLS: then the connection is given back.
+async fn converse<S: AsyncRead + AsyncWrite + Unpin>(
+    mut io: BufReader<S>,
+    state: &Mutex<State>,
+    security: Security,
+) -> io::Result<Option<BufReader<S>>> {
+    if security != Security::Upgraded {
+        if let Some(trouble) = next_trouble(state, "GREETING") {
+            meet(&mut io, "*", trouble, state).await?;
+            return Ok(None);
+        }
+        let greeting = state.lock().greeting.clone();
+        say(&mut io, &format!("{greeting}\r\n")).await?;
+    }
     loop {
         let mut line = String::new();
         if io.read_line(&mut line).await? == 0 {
-            return Ok(());
+            return Ok(None);
         }
         let Some((tag, command)) = line.trim_end().split_once(' ') else { continue };
         let upper = command.to_uppercase();
-        let kept = if upper.starts_with("LOGIN") { "LOGIN" } else { command };
-        state.lock().commands.push(kept.to_owned());
+        note(state, command, &upper, security);
         if let Some(trouble) = next_trouble(state, &upper) {
-            if !meet(&mut io, tag, trouble).await? {
-                return Ok(());
+            if !meet(&mut io, tag, trouble, state).await? {
+                return Ok(None);
             }
             continue;
         }
-        let answer = answer(state, tag, command, &upper);
+        if upper == "STARTTLS" && security == Security::Offered {
+            say(&mut io, &format!("{tag} OK begin\r\n")).await?;
+            return Ok(Some(io));
+        }
+        let answer = answer(state, tag, command, security);
         io.write_all(&answer).await?;
+        io.flush().await?;
         if upper.starts_with("LOGOUT") {
-            return Ok(());
+            return Ok(None);
         }
     }
 }
 
-async fn say(io: &mut BufReader<TcpStream>, text: &str) -> io::Result<()> {
-    io.write_all(text.as_bytes()).await
+/// Keeps what was said, but for passwords.
+fn note(state: &Mutex<State>, command: &str, upper: &str, security: Security) {
+    let mut state = state.lock();
+    if upper.starts_with("LOGIN") {
+        state.commands.push("LOGIN".to_owned());
+        state.clear_logins += usize::from(matches!(security, Security::Clear | Security::Offered));
+    } else {
+        state.commands.push(command.to_owned());
+    }
+}
+
+async fn say<S: AsyncWrite + Unpin>(io: &mut S, text: &str) -> io::Result<()> {
+    io.write_all(text.as_bytes()).await?;
+    io.flush().await
 }
 
 fn next_trouble(state: &Mutex<State>, command: &str) -> Option<Trouble> {
@@ -58,7 +121,12 @@ fn next_trouble(state: &Mutex<State>, command: &str) -> Option<Trouble> {
 }
 
 /// `false`: the connection ends.
-async fn meet(io: &mut BufReader<TcpStream>, tag: &str, trouble: Trouble) -> io::Result<bool> {
+async fn meet<S: AsyncRead + AsyncWrite + Unpin>(
+    io: &mut BufReader<S>,
+    tag: &str,
+    trouble: Trouble,
+    state: &Mutex<State>,
+) -> io::Result<bool> {
     match trouble {
         Trouble::Refuse => say(io, &format!("{tag} NO not now\r\n")).await.map(|()| true),
         Trouble::Garbage => say(io, "\u{1}\u{2} what )( }{ \r\n\r\n* * *\r\n").await.map(|()| true),
@@ -69,24 +137,38 @@ async fn meet(io: &mut BufReader<TcpStream>, tag: &str, trouble: Trouble) -> io:
             wait_for_the_end(io).await.map(|()| false)
         }
         Trouble::EndlessLine => {
-            while say(io, &"a".repeat(64 * 1024)).await.is_ok() {}
+            let piece = "a".repeat(64 * 1024);
+            while say(io, &piece).await.is_ok() {
+                state.lock().written += piece.len() as u64;
+            }
+            Ok(false)
+        }
+        Trouble::Drip => {
+            for byte in "* OK still looking\r\n".chars().cycle() {
+                say(io, byte.encode_utf8(&mut [0; 4])).await?;
+                tokio::time::sleep(DRIP).await;
+            }
             Ok(false)
         }
         Trouble::Hang => wait_for_the_end(io).await.map(|()| false),
     }
 }
 
-async fn wait_for_the_end(io: &mut BufReader<TcpStream>) -> io::Result<()> {
+async fn wait_for_the_end<S: AsyncRead + Unpin>(io: &mut BufReader<S>) -> io::Result<()> {
     let mut line = String::new();
     while io.read_line(&mut line).await? > 0 {}
     Ok(())
 }
 
-fn answer(state: &Mutex<State>, tag: &str, command: &str, upper: &str) -> Vec<u8> {
-    let state = state.lock();
+fn answer(state: &Mutex<State>, tag: &str, command: &str, security: Security) -> Vec<u8> {
+    let (state, upper) = (state.lock(), command.to_uppercase());
+    let upper = upper.as_str();
     let done = format!("{tag} OK done\r\n");
     let text = if upper.starts_with("CAPABILITY") {
-        format!("* CAPABILITY IMAP4rev1\r\n{done}")
+        let more = if security == Security::Offered { " STARTTLS LOGINDISABLED" } else { "" };
+        format!("* CAPABILITY IMAP4rev1{more}\r\n{done}")
+    } else if upper.starts_with("LOGIN") && security == Security::Offered {
+        format!("{tag} NO [PRIVACYREQUIRED] not in clear\r\n")
     } else if upper.starts_with("LOGIN") {
         let good =
             state.password.as_ref().is_none_or(|password| command.ends_with(&format!("\"{password}\"")));

@@ -68,7 +68,7 @@ impl Identity {
         self.ca_pem.as_deref()
     }
 
-    pub(super) fn acceptor(self) -> io::Result<TlsAcceptor> {
+    pub(crate) fn acceptor(self) -> io::Result<TlsAcceptor> {
         let config = ServerConfig::builder_with_provider(Arc::new(ring::default_provider()))
             .with_safe_default_protocol_versions()
             .map_err(invalid)?
