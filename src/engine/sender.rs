@@ -1,8 +1,15 @@
 //! The loop that sends: takes lanes that are awake, lets each work in a task of its own, and leaves them.
+//!
+//! It outlives its database: what is not answered is asked again, and the lanes at work go on meanwhile, because what
+//! they have written to a mail server only they can record.
 
-use std::{collections::HashMap, time::Duration};
+use std::{
+    collections::{HashMap, VecDeque},
+    time::Duration,
+};
 
 use tokio::task::{Id, JoinError, JoinSet};
+use uuid::Uuid;
 
 use super::{
     context::EngineContext,
@@ -12,10 +19,11 @@ use crate::{
     clock::Timestamp,
     sending::{
         lane::{self, LaneContext, LaneError},
-        lanes::{self, Lane, Rest},
+        lanes::{self, Idle, Lane, Rest},
         ledger::{self, Holder, Ledger},
         retry,
         smtp::Timeouts,
+        stranded,
     },
     state::AppState,
     tenancy::SystemScope,
@@ -23,10 +31,24 @@ use crate::{
 
 type Ended = Result<(Rest, bool), LaneError>;
 
+/// A lane whose task ended, and whose row does not say so yet.
+#[derive(Clone, Copy)]
+struct Leaving {
+    lane: Lane,
+    rest: Rest,
+    served: bool,
+    /// What it holds is to be voided first.
+    broken: bool,
+}
+
 /// The lanes at work.
 struct Sender {
     lanes: JoinSet<Ended>,
     by_task: HashMap<Id, Lane>,
+    leaving: VecDeque<Leaving>,
+    /// Lanes may be held in this process's name that nobody works on: by an earlier run of this loop, or taken by a
+    /// commit whose answer was lost.
+    unsure: bool,
     shared: LaneContext,
     most: usize,
 }
@@ -41,6 +63,8 @@ pub(super) async fn run(ctx: EngineContext, state: AppState) -> LoopResult {
     let mut sender = Sender {
         lanes: JoinSet::new(),
         by_task: HashMap::new(),
+        leaving: VecDeque::new(),
+        unsure: true,
         most: settings.concurrency,
         shared: LaneContext {
             process_id: ctx.process.id,
@@ -52,19 +76,35 @@ pub(super) async fn run(ctx: EngineContext, state: AppState) -> LoopResult {
         },
     };
     // What an earlier run of this loop held in the name of this process is nobody's any more.
-    sender.void(Holder::Process(ctx.process.id)).await?;
+    void_all(&sender.shared.state, Holder::Process(ctx.process.id)).await?;
     while !ctx.shutdown.is_cancelled() {
-        sender.fill().await?;
+        sender.tend().await;
         tokio::select! {
             () = ctx.shutdown.cancelled() => {}
             () = ctx.doorbells.sender.wait(ctx.poll) => {}
-            Some(ended) = sender.lanes.join_next_with_id(), if !sender.lanes.is_empty() => sender.leave(ended).await?,
+            // It ends by a panic only, and nothing goes without it.
+            _ = writers.join_next() => return Err("the ledger's writer ended".into()),
+            Some(ended) = sender.lanes.join_next_with_id(), if !sender.lanes.is_empty() => sender.note(ended),
         }
     }
     sender.stop(settings.shutdown.saturating_sub(Duration::from_millis(500))).await
 }
 
 impl Sender {
+    /// Leaves the lanes that ended and takes others. What fails is tried again at the next look: an error must not end
+    /// this loop, since the lanes at work would end with it.
+    async fn tend(&mut self) {
+        let done = async {
+            self.leave().await?;
+            self.free_idle().await?;
+            self.fill().await
+        };
+        if let Err(error) = done.await {
+            tracing::warn!(%error, "lanes are taken and left again when the database answers");
+            self.unsure = true;
+        }
+    }
+
     /// Takes as many lanes as there is room for.
     async fn fill(&mut self) -> Result<(), BoxError> {
         let room = self.most.saturating_sub(self.lanes.len());
@@ -76,36 +116,52 @@ impl Sender {
         Ok(())
     }
 
-    /// Leaves a lane whose task ended; one that broke down rests, and what it held is voided.
-    async fn leave(&mut self, ended: Result<(Id, Ended), JoinError>) -> Result<(), BoxError> {
-        let (id, ended) = match ended {
-            Ok((id, ended)) => (id, ended.map_err(|error| error.to_string())),
-            Err(error) => (error.id(), Err(error.to_string())),
-        };
-        let Some(lane) = self.by_task.remove(&id) else { return Ok(()) };
-        let (rest, served) = match ended {
-            Ok(ended) => ended,
-            Err(error) => {
-                tracing::error!(lane = %lane.credential_id, error, "lane broke down");
-                self.void(Holder::Lane(self.shared.process_id, lane.credential_id)).await?;
-                let wait = retry::lane_rest(lane.failures.saturating_add(1), rand::random());
-                (Rest::Trouble(Timestamp::now().plus(wait)), false)
-            }
-        };
-        let db = &self.shared.state.db;
-        let fresh = self.shared.state.settings.inbox.fresh;
-        lanes::release(db, self.shared.process_id, &lane, (&rest, served), fresh).await?;
+    /// Frees the lanes that this process holds and nobody works on. Rows that are locked are left for the next look.
+    async fn free_idle(&mut self) -> Result<(), BoxError> {
+        if !self.unsure {
+            return Ok(());
+        }
+        let at_work: Vec<Uuid> = self.by_task.values().map(|lane| lane.credential_id).collect();
+        let whose = Idle::Of(self.shared.process_id, &at_work);
+        let left = SystemScope::in_transaction(&self.shared.state.db, async |system| {
+            lanes::free(system, whose, Timestamp::now()).await?;
+            lanes::count_idle(system, whose).await
+        })
+        .await?;
+        self.unsure = left > 0;
         Ok(())
     }
 
-    /// Voids until nothing is held, and wakes the campaigns that have work again.
-    async fn void(&self, holder: Holder) -> Result<(), BoxError> {
-        void_all(&self.shared.state, holder).await?;
-        if let Holder::Process(process) = holder {
-            SystemScope::in_transaction(&self.shared.state.db, async |system| {
-                lanes::free(system, Some(process), Timestamp::now()).await
-            })
-            .await?;
+    /// Notes how a lane ended. One that broke down with its database rests for a moment, one that panicked as if its
+    /// server were in trouble.
+    fn note(&mut self, ended: Result<(Id, Ended), JoinError>) {
+        let (id, ended) = match ended {
+            Ok((id, ended)) => (id, ended.map_err(|error| (error.to_string(), false))),
+            Err(error) => (error.id(), Err((error.to_string(), true))),
+        };
+        let Some(lane) = self.by_task.remove(&id) else { return };
+        let (rest, served, broken) = match ended {
+            Ok((rest, served)) => (rest, served, false),
+            Err((error, panicked)) => {
+                tracing::error!(lane = %lane.credential_id, error, "lane broke down");
+                let failures = if panicked { lane.failures.saturating_add(1) } else { 1 };
+                let until = Timestamp::now().plus(retry::lane_rest(failures, rand::random()));
+                (if panicked { Rest::Trouble(until) } else { Rest::Pause(until) }, false, true)
+            }
+        };
+        self.leaving.push_back(Leaving { lane, rest, served, broken });
+    }
+
+    /// Leaves the lanes whose tasks ended. Each may be left twice, where the answer to the first time was lost.
+    async fn leave(&mut self) -> Result<(), BoxError> {
+        while let Some(Leaving { lane, rest, served, broken }) = self.leaving.front().copied() {
+            let state = &self.shared.state;
+            if broken {
+                void_all(state, Holder::Lane(self.shared.process_id, lane.credential_id)).await?;
+            }
+            let fresh = state.settings.inbox.fresh;
+            lanes::release(&state.db, self.shared.process_id, &lane, (&rest, served), fresh).await?;
+            self.leaving.pop_front();
         }
         Ok(())
     }
@@ -114,10 +170,14 @@ impl Sender {
     async fn stop(mut self, within: Duration) -> LoopResult {
         let until = tokio::time::Instant::now() + within;
         while let Ok(Some(ended)) = tokio::time::timeout_at(until, self.lanes.join_next_with_id()).await {
-            self.leave(ended).await?;
+            self.note(ended);
         }
         self.lanes.shutdown().await;
-        self.void(Holder::Process(self.shared.process_id)).await
+        self.by_task.clear();
+        self.leave().await?;
+        void_all(&self.shared.state, Holder::Process(self.shared.process_id)).await?;
+        self.unsure = true;
+        self.free_idle().await
     }
 }
 
@@ -144,8 +204,8 @@ pub(super) async fn void_all(state: &AppState, holder: Holder) -> Result<bool, B
 /// Voids what the dead held, frees their lanes, and moves enrollments off lanes that are closed for good.
 pub(super) async fn recover(state: &AppState) -> Result<bool, BoxError> {
     let mut any = void_all(state, Holder::Dead).await?;
-    let free = async |system: &SystemScope| lanes::free(system, None, Timestamp::now()).await;
+    let free = async |system: &SystemScope| lanes::free(system, Idle::OfDead, Timestamp::now()).await;
     any |= SystemScope::in_transaction(&state.db, free).await? > 0;
-    any |= lanes::move_stranded(&state.db, Timestamp::now()).await? > 0;
+    any |= stranded::move_stranded(&state.db, Timestamp::now()).await? > 0;
     Ok(any)
 }

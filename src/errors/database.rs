@@ -90,7 +90,7 @@ fn driver_error(error: &DbErr) -> Option<&dyn DatabaseError> {
 }
 
 /// Whether waiting a moment may cure it: no free connection, a lock, a database that restarts, a server that stops.
-fn is_passing(error: &DbErr) -> bool {
+pub(crate) fn is_passing(error: &DbErr) -> bool {
     if matches!(error, DbErr::ConnectionAcquire(ConnAcquireErr::Timeout | ConnAcquireErr::ConnectionClosed)) {
         return true;
     }

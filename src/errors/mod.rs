@@ -13,6 +13,7 @@ mod validation;
 
 pub use api_error::{ApiError, ApiResult};
 pub use catalogue::Code;
+pub(crate) use database::is_passing;
 pub use database::{Constraint, on_constraint};
 pub use respond::{Rendered, docs_base, set_docs_base};
 pub use sample::Sample;

@@ -1,4 +1,4 @@
-//! Compiling and rendering templates for a request, off the threads that serve requests.
+//! Compiling templates, and rendering them for a request, off the threads that serve requests and send.
 //!
 //! Templates come from tenants, and one made for it keeps a thread busy for seconds. So they are worked on by threads
 //! of their own, few at a time: whoever brings more waits, and nobody else does.

@@ -3,9 +3,10 @@
 
 use std::time::Duration;
 
-use sea_orm::{DbErr, QueryResult, Value};
+use sea_orm::{DbErr, QueryResult};
 use uuid::Uuid;
 
+use super::ledger::sql::{Sql, uuids};
 use crate::{
     clock::Timestamp,
     db::{Db, RowLock, lock_sql},
@@ -35,7 +36,7 @@ pub struct Lane {
 pub enum Rest {
     /// Nothing could go: until the next thing falls due, or until it is woken.
     UntilDue,
-    /// A message went out: until the pause between messages is over.
+    /// Until then: a message went out and the pause between messages is not over, or the database was away.
     Pause(Timestamp),
     /// The server could not be reached or sent us away: until then, and one failure more.
     Trouble(Timestamp),
@@ -104,9 +105,11 @@ pub async fn release(
     SystemScope::in_transaction(db, async |system| {
         hold_campaign(system, lane.campaign_id).await?;
         let now = Timestamp::now();
-        let wake = leave(system, process, lane, (rest, served), fresh, now).await?;
+        let (left, wake) = leave(system, process, lane, (rest, served), fresh, now).await?;
         let scope = system.account(lane.account_id);
         match rest {
+            // Left before, and the answer was lost: it may have been enabled again since.
+            Rest::Closed(_) if !left => {}
             Rest::Closed(reason) => {
                 let closed = smtp_credentials::disable(&scope, lane.credential_id, *reason, now).await?;
                 if let Some(closed) = closed {
@@ -125,13 +128,13 @@ pub async fn release(
 }
 
 /// Keeps everybody else from the campaign's rows. Deleted ones too: their lanes are left like others.
-async fn hold_campaign(system: &SystemScope, campaign_id: Uuid) -> Result<(), DbErr> {
+pub(super) async fn hold_campaign(system: &SystemScope, campaign_id: Uuid) -> Result<(), DbErr> {
     let lock = lock_sql(system.backend(), RowLock::Update);
     let sql = format!("SELECT id FROM campaigns WHERE id = $1{lock}");
     system.query(&sql, [campaign_id.into()]).await.map(drop)
 }
 
-/// The lane's row as it is left; answers when it is looked at again.
+/// The lane's row as it is left; answers whether it was still held, and when it is looked at again.
 async fn leave(
     system: &SystemScope,
     process: Uuid,
@@ -139,7 +142,7 @@ async fn leave(
     (rest, served): (&Rest, bool),
     fresh: Duration,
     now: Timestamp,
-) -> Result<Option<i64>, DbErr> {
+) -> Result<(bool, Option<i64>), DbErr> {
     let (wake, next_send) = match rest {
         Rest::UntilDue => (next_due(system, lane, now, fresh).await?, None),
         Rest::Pause(until) | Rest::Trouble(until) => (Some(until.micros()), Some(until.micros())),
@@ -161,7 +164,7 @@ async fn leave(
     if left == 0 {
         tracing::warn!(lane = %lane.credential_id, "a lane was no longer held when it was left");
     }
-    Ok(wake)
+    Ok((left > 0, wake))
 }
 
 /// When the lane's next message may go, as far as its rows tell; `None`: only when something wakes it.
@@ -294,74 +297,59 @@ pub async fn wake(system: &SystemScope, campaign_id: Uuid, at: Timestamp) -> Res
     system.execute(&sql, [campaign_id.into(), at.micros().into()]).await.map(drop)
 }
 
-/// Frees lanes whose holder is dead, and lanes of `process` itself (whose sender starts anew). `ix_smtp_credentials_holder`
-///
-/// # Errors
-/// What the database refuses.
-pub async fn free(system: &SystemScope, process: Option<Uuid>, now: Timestamp) -> Result<u64, DbErr> {
-    let (whose, values): (&str, Vec<Value>) = match process {
-        Some(process) => ("holder = $2", vec![now.micros().into(), process.into()]),
-        None => (
-            "holder IS NOT NULL AND holder IN (SELECT id FROM engine_processes WHERE dead_at IS NOT NULL)",
-            vec![now.micros().into()],
-        ),
-    };
-    // It has no campaign locked, so it must not wait for rows: those of the dead are looked at again soon.
-    let lock = match process {
-        Some(_) => lock_sql(system.backend(), RowLock::Update),
-        None => lock_sql(system.backend(), RowLock::UpdateSkipLocked),
-    };
-    let sql = format!(
-        "UPDATE smtp_credentials SET holder = NULL, wake_at = $1 WHERE id IN \
-         (SELECT id FROM smtp_credentials WHERE {whose} ORDER BY id{lock})"
-    );
-    system.execute(&sql, values).await
+/// Lanes that are held in the name of somebody who does not work on them.
+#[derive(Clone, Copy, Debug)]
+pub enum Idle<'a> {
+    /// Of processes that were declared dead.
+    OfDead,
+    /// Of this process, but for those that are at work.
+    Of(Uuid, &'a [Uuid]),
 }
 
-/// How long started enrollments wait for a disabled lane before they move to another, in microseconds.
-const WAIT_FOR_LANE: i64 = 24 * 3_600 * 1_000_000;
-
-/// Moves started enrollments off lanes that are deleted, or disabled for a day, to an open lane of their campaign: once
-/// each, and off a deleted one again. Returns how many moved.
-///
-/// # Errors
-/// What the database refuses.
-pub async fn move_stranded(db: &Db, now: Timestamp) -> Result<u64, DbErr> {
-    let lanes = SystemScope::new(Conn::Pool(db.pool().clone()))
-        .query(
-            "SELECT s.id, s.campaign_id FROM smtp_credentials s \
-             WHERE (s.deleted_at IS NOT NULL OR s.disabled_at <= $1) \
-             AND EXISTS (SELECT 1 FROM enrollments e WHERE e.smtp_credential_id = s.id AND e.progress = 'waiting' \
-                 AND (s.deleted_at IS NOT NULL OR NOT e.lane_moved)) \
-             AND EXISTS (SELECT 1 FROM smtp_credentials o WHERE o.campaign_id = s.campaign_id \
-                 AND o.disabled_at IS NULL AND o.deleted_at IS NULL) LIMIT 100",
-            [(now.micros() - WAIT_FOR_LANE).into()],
-        )
-        .await?;
-    let mut moved = 0;
-    for row in &lanes {
-        let (lane, campaign) = (row.try_get("", "id")?, row.try_get("", "campaign_id")?);
-        moved += SystemScope::in_transaction(db, async |system| {
-            hold_campaign(system, campaign).await?;
-            let moved = move_off(system, lane, now).await?;
-            wake(system, campaign, now).await?;
-            Ok::<_, DbErr>(moved)
-        })
-        .await?;
+impl Idle<'_> {
+    /// What `smtp_credentials` are held so. `ix_smtp_credentials_holder`
+    fn narrow(self, sql: &mut Sql) {
+        match self {
+            Self::OfDead => sql.push(
+                "holder IS NOT NULL AND holder IN (SELECT id FROM engine_processes WHERE dead_at IS NOT NULL)",
+            ),
+            Self::Of(process, at_work) => {
+                sql.push("holder = ");
+                sql.value(process.into());
+                if !at_work.is_empty() {
+                    sql.push(" AND id NOT IN ");
+                    sql.list(uuids(at_work));
+                }
+            }
+        }
     }
-    Ok(moved)
 }
 
-/// Moves what may leave one lane, whose campaign is locked, in one statement of bounded size.
-async fn move_off(system: &SystemScope, lane: Uuid, now: Timestamp) -> Result<u64, DbErr> {
-    let other = "(SELECT o.id FROM smtp_credentials o JOIN smtp_credentials s ON s.campaign_id = o.campaign_id \
-                 WHERE s.id = $1 AND o.disabled_at IS NULL AND o.deleted_at IS NULL ORDER BY o.wake_at, o.id LIMIT 1)";
-    let stranded = "SELECT e.id FROM enrollments e JOIN smtp_credentials s ON s.id = e.smtp_credential_id \
-                    WHERE e.smtp_credential_id = $1 AND e.progress = 'waiting' \
-                    AND (s.deleted_at IS NOT NULL OR (s.disabled_at <= $2 AND NOT e.lane_moved)) LIMIT 1000";
-    let sql = format!(
-        "UPDATE enrollments SET smtp_credential_id = {other}, lane_moved = true WHERE id IN ({stranded}) \
-         AND EXISTS {other}"
-    );
-    system.execute(&sql, [lane.into(), (now.micros() - WAIT_FOR_LANE).into()]).await
+/// Frees lanes that nobody works on. It has no campaign locked, so it must not wait for rows: those that are locked stay
+/// as they are, to be looked at again.
+///
+/// # Errors
+/// What the database refuses.
+pub async fn free(system: &SystemScope, whose: Idle<'_>, now: Timestamp) -> Result<u64, DbErr> {
+    let mut sql = Sql::new("UPDATE smtp_credentials SET holder = NULL, wake_at = ");
+    sql.value(now.micros().into());
+    sql.push(" WHERE id IN (SELECT id FROM smtp_credentials WHERE ");
+    whose.narrow(&mut sql);
+    sql.push(" ORDER BY id");
+    sql.push(lock_sql(system.backend(), RowLock::UpdateSkipLocked));
+    sql.push(")");
+    system.execute(&sql.text, sql.values).await
+}
+
+/// How many lanes nobody works on.
+///
+/// # Errors
+/// What the database refuses.
+pub async fn count_idle(system: &SystemScope, whose: Idle<'_>) -> Result<i64, DbErr> {
+    let mut sql = Sql::new("SELECT count(*) AS idle FROM smtp_credentials WHERE ");
+    whose.narrow(&mut sql);
+    match system.query_one(&sql.text, sql.values).await? {
+        Some(row) => row.try_get("", "idle"),
+        None => Ok(0),
+    }
 }

@@ -32,6 +32,7 @@ pub mod render;
 pub mod retry;
 pub mod smtp;
 pub mod standing;
+pub mod stranded;
 pub mod template;
 pub mod test_send;
 pub mod verify;

@@ -14,3 +14,9 @@ pub fn reach(name: &'static str) {
         }
     });
 }
+
+/// Whether a test armed the point `name` with `return`: what is asked for there is then to fail.
+pub fn fails(name: &'static str) -> bool {
+    fail::fail_point!(name, |_| true);
+    false
+}

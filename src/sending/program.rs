@@ -2,11 +2,11 @@
 
 use std::sync::Arc;
 
-use moka::sync::Cache;
+use moka::future::Cache;
 use sea_orm::DbErr;
 use uuid::Uuid;
 
-use super::{lanes::Lane, render::StepTemplates, smtp::Endpoint};
+use super::{aside::aside, lanes::Lane, render::StepTemplates, smtp::Endpoint};
 use crate::{
     crypto::{Place, Secret},
     models::{email_address::EmailAddress, header_text::HeaderText},
@@ -102,17 +102,13 @@ pub async fn load(state: &AppState, lane: &Lane) -> Result<Option<(Arc<Program>,
         min_wait_seconds: wait("min_wait_seconds")?,
         max_wait_seconds: wait("max_wait_seconds")?,
     };
-    let program = if let Some(kept) = state.programs.0.get(&lane.campaign_id) {
-        kept
-    } else {
-        let made = Arc::new(compile(&system, lane).await?);
-        state.programs.0.insert(lane.campaign_id, Arc::clone(&made));
-        made
-    };
-    Ok(Some((program, sender)))
+    // All lanes of a campaign begin at once: one of them compiles, the others wait for it.
+    let made = state.programs.0.try_get_with(lane.campaign_id, compile(&system, lane)).await;
+    Ok(Some((made.map_err(unreadable)?, sender)))
 }
 
-async fn compile(system: &SystemScope, lane: &Lane) -> Result<Program, DbErr> {
+/// Reads and compiles the steps, off the threads that send and serve.
+async fn compile(system: &SystemScope, lane: &Lane) -> Result<Arc<Program>, DbErr> {
     let rows = system
         .query(
             "SELECT subject, body_html, body_text FROM sequence_steps WHERE account_id = $1 AND campaign_id = $2 \
@@ -120,12 +116,21 @@ async fn compile(system: &SystemScope, lane: &Lane) -> Result<Program, DbErr> {
             [lane.account_id.into(), lane.campaign_id.into()],
         )
         .await?;
-    let steps = rows.iter().map(|row| {
-        let (subject, html): (String, String) = (row.try_get("", "subject")?, row.try_get("", "body_html")?);
-        let text: Option<String> = row.try_get("", "body_text")?;
-        StepTemplates::parse(&subject, &html, text.as_deref()).map_err(|_| unreadable("a step"))
+    let stored = rows.iter().map(|row| {
+        let (subject, html) = (row.try_get("", "subject")?, row.try_get("", "body_html")?);
+        Ok((subject, html, row.try_get("", "body_text")?))
     });
-    Ok(Program { steps: steps.collect::<Result<_, _>>()? })
+    let stored = stored.collect::<Result<Vec<Stored>, DbErr>>()?;
+    let steps =
+        aside(move || stored.iter().map(parse).collect::<Result<_, _>>()).await.map_err(unreadable)??;
+    Ok(Arc::new(Program { steps }))
+}
+
+/// Subject, HTML and text of a step.
+type Stored = (String, String, Option<String>);
+
+fn parse((subject, html, text): &Stored) -> Result<StepTemplates, DbErr> {
+    StepTemplates::parse(subject, html, text.as_deref()).map_err(|_| unreadable("a step"))
 }
 
 fn unreadable(what: impl std::fmt::Display) -> DbErr {

@@ -1,10 +1,14 @@
 //! A TCP proxy that a test can hold, cut, restore and slow down, for SMTP and for databases.
-//! It looks at no byte that passes; what a server should answer wrongly is [`crate::sink`]'s affair.
+//! It looks at bytes only to lose the answer to a named request; what a server should answer wrongly is [`crate::sink`]'s
+//! affair.
 
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
+use memchr::memmem;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{mpsc, watch};
@@ -32,7 +36,15 @@ pub enum Direction {
 pub struct Proxy {
     address: SocketAddr,
     line: watch::Sender<Line>,
+    losses: Arc<Losses>,
     _tasks: JoinSet<()>,
+}
+
+/// How many requests were seen whose answers may be lost, and how many answers were.
+#[derive(Debug, Default)]
+struct Losses {
+    seen: AtomicU64,
+    lost: AtomicU64,
 }
 
 /// The state of the line, the same for all connections.
@@ -44,6 +56,8 @@ struct Line {
     up_held: bool,
     down_held: bool,
     delay: Duration,
+    /// Of requests that contain this text, the answer to every so manieth is lost.
+    loses: Option<(&'static [u8], u64)>,
 }
 
 impl Line {
@@ -75,10 +89,10 @@ impl Proxy {
     pub async fn start(upstream: SocketAddr) -> io::Result<Self> {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
         let address = listener.local_addr()?;
-        let line = watch::Sender::new(Line::default());
+        let (line, losses) = (watch::Sender::new(Line::default()), Arc::<Losses>::default());
         let mut tasks = JoinSet::new();
-        tasks.spawn(accept(listener, upstream, line.subscribe()));
-        Ok(Self { address, line, _tasks: tasks })
+        tasks.spawn(accept(listener, upstream, line.subscribe(), Arc::clone(&losses)));
+        Ok(Self { address, line, losses, _tasks: tasks })
     }
 
     /// Where clients connect to.
@@ -114,12 +128,24 @@ impl Proxy {
         self.line.send_modify(|line| line.cuts += 1);
     }
 
-    /// Relays new connections again, and holds nothing.
+    /// Relays new connections again, holds nothing and loses nothing.
     pub fn restore(&self) {
         self.line.send_modify(|line| {
             line.down = false;
+            line.loses = None;
             line.set_held(Direction::Both, false);
         });
+    }
+
+    /// Of requests that contain `text`, every `nth` (from 1) reaches the server, and when it has answered, the connection
+    /// is closed instead of passing the answer on. For protocols whose client waits for each answer.
+    pub fn lose_answers(&self, text: &'static [u8], nth: u64) {
+        self.line.send_modify(|line| line.loses = Some((text, nth.max(1))));
+    }
+
+    /// How many answers were lost so.
+    pub fn lost(&self) -> u64 {
+        self.losses.lost.load(Ordering::Acquire)
     }
 
     /// Delivers every byte this much later, each way, from now on: a round trip is twice this.
@@ -130,13 +156,18 @@ impl Proxy {
 }
 
 /// Accepts until dropped; the connections end with it.
-async fn accept(listener: TcpListener, upstream: SocketAddr, line: watch::Receiver<Line>) {
+async fn accept(
+    listener: TcpListener,
+    upstream: SocketAddr,
+    line: watch::Receiver<Line>,
+    losses: Arc<Losses>,
+) {
     let mut connections = JoinSet::new();
     loop {
         tokio::select! {
             accepted = listener.accept() => {
                 if let Ok((client, _)) = accepted && !line.borrow().down {
-                    connections.spawn(connection(client, upstream, line.clone()));
+                    connections.spawn(connection(client, upstream, line.clone(), Arc::clone(&losses)));
                 }
             }
             Some(_) = connections.join_next() => {}
@@ -145,28 +176,64 @@ async fn accept(listener: TcpListener, upstream: SocketAddr, line: watch::Receiv
 }
 
 /// Relays one connection until both sides are done, one breaks, or the line is cut.
-async fn connection(client: TcpStream, upstream: SocketAddr, line: watch::Receiver<Line>) {
+async fn connection(
+    client: TcpStream,
+    upstream: SocketAddr,
+    line: watch::Receiver<Line>,
+    losses: Arc<Losses>,
+) {
     let cuts = line.borrow().cuts;
     let mut watched = line.clone();
     tokio::select! {
         biased;
         _ = watched.wait_for(|line| line.cuts != cuts) => {}
         // Either side may break at any time; both are closed then, which is all there is to do.
-        _ = relay(client, upstream, line) => {}
+        _ = relay(client, upstream, line, losses) => {}
     }
 }
 
-async fn relay(client: TcpStream, upstream: SocketAddr, line: watch::Receiver<Line>) -> io::Result<()> {
+async fn relay(
+    client: TcpStream,
+    upstream: SocketAddr,
+    line: watch::Receiver<Line>,
+    losses: Arc<Losses>,
+) -> io::Result<()> {
     let server = TcpStream::connect(upstream).await?;
     client.set_nodelay(true)?;
     server.set_nodelay(true)?;
     let (from_client, to_client) = client.into_split();
     let (from_server, to_server) = server.into_split();
+    let watch = Watch { line: line.clone(), losses, due: AtomicBool::new(false) };
     tokio::try_join!(
-        pump(from_client, to_server, line.clone(), Direction::Up),
-        pump(from_server, to_client, line, Direction::Down),
+        pump(from_client, to_server, line.clone(), Direction::Up, &watch),
+        pump(from_server, to_client, line, Direction::Down, &watch),
     )?;
     Ok(())
+}
+
+/// Looks out for the requests of one connection whose answer is to be lost.
+struct Watch {
+    line: watch::Receiver<Line>,
+    losses: Arc<Losses>,
+    /// The next answer is lost.
+    due: AtomicBool,
+}
+
+impl Watch {
+    fn pass(&self, direction: Direction, bytes: &[u8]) -> io::Result<()> {
+        if direction == Direction::Down {
+            if self.due.load(Ordering::Acquire) {
+                self.losses.lost.fetch_add(1, Ordering::AcqRel);
+                return Err(io::ErrorKind::ConnectionAborted.into());
+            }
+        } else if let Some((text, nth)) = self.line.borrow().loses
+            && memmem::find(bytes, text).is_some()
+        {
+            let seen = self.losses.seen.fetch_add(1, Ordering::AcqRel) + 1;
+            self.due.store(seen.is_multiple_of(nth), Ordering::Release);
+        }
+        Ok(())
+    }
 }
 
 /// Reads and writes at the same time, so that a delay holds back no later byte's reading.
@@ -175,9 +242,11 @@ async fn pump(
     writer: impl AsyncWrite + Unpin,
     line: watch::Receiver<Line>,
     direction: Direction,
+    watch: &Watch,
 ) -> io::Result<()> {
     let (chunks, queue) = mpsc::channel(UNDER_WAY);
-    tokio::try_join!(read(reader, chunks, line.clone()), write(writer, queue, line, direction))?;
+    let passes = |bytes: &[u8]| watch.pass(direction, bytes);
+    tokio::try_join!(read(reader, chunks, line.clone(), passes), write(writer, queue, line, direction))?;
     Ok(())
 }
 
@@ -187,10 +256,12 @@ async fn read(
     mut reader: impl AsyncRead + Unpin,
     chunks: mpsc::Sender<Chunk>,
     line: watch::Receiver<Line>,
+    passes: impl Fn(&[u8]) -> io::Result<()>,
 ) -> io::Result<()> {
     loop {
         let mut bytes = Vec::with_capacity(CHUNK);
         let length = reader.read_buf(&mut bytes).await?;
+        passes(&bytes)?;
         let due = Instant::now() + line.borrow().delay;
         if length == 0 || chunks.send((due, bytes)).await.is_err() {
             return Ok(());

@@ -5,6 +5,7 @@ mod import_kill;
 mod inbox_kill;
 mod kill;
 mod locks;
+mod lost;
 mod pause;
 mod stopped;
 mod two_engines;

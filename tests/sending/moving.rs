@@ -48,7 +48,7 @@ async fn enable(w: &World, lane: &Json) {
 }
 
 async fn moved(w: &World) -> u64 {
-    ampout::sending::lanes::move_stranded(&w.db(), Timestamp::now()).await.unwrap()
+    ampout::sending::stranded::move_stranded(&w.db(), Timestamp::now()).await.unwrap()
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -17,7 +17,7 @@ mod void;
 
 use std::{collections::HashMap, sync::Arc, time::Duration};
 
-use sea_orm::DbErr;
+use sea_orm::{ConnAcquireErr, DbErr};
 use tokio::sync::{mpsc, oneshot};
 use uuid::Uuid;
 
@@ -37,6 +37,7 @@ use crate::{
     clock::Timestamp,
     db::{Db, WriteTx},
     engine::Doorbell,
+    errors::is_passing,
     models::suppressions::AddressHash,
     tenancy::{Conn, SystemScope},
 };
@@ -45,9 +46,11 @@ use crate::{
 const MOST_PER_COMMIT: usize = 256;
 /// The most rows of one statement: SQLite takes 32,766 parameters, and a row has up to twelve.
 const MOST_ROWS: usize = 1_000;
-/// How long a failed commit is waited out before the next try.
+/// How long a failed commit is waited out before the next try, and that much longer each time …
 const RETRY_AFTER: Duration = Duration::from_millis(200);
-/// Records and give-backs are tried this often before the asker is told; marks and claims once.
+/// … up to this.
+const RETRY_AFTER_MOST: Duration = Duration::from_secs(2);
+/// Records and give-backs that the database refuses are tried this often before the asker is told; marks and claims once.
 const RECORD_TRIES: u32 = 150;
 
 /// What a delivery is known by to the lane that holds it.
@@ -88,8 +91,24 @@ pub enum Marking {
 
 /// The ledger cannot be reached or could not commit; nothing was marked.
 #[derive(Clone, Debug, thiserror::Error)]
-#[error("the ledger did not commit: {0}")]
-pub struct LedgerError(String);
+#[error("the ledger did not commit: {why}")]
+pub struct LedgerError {
+    why: String,
+    /// The database was away or busy: waiting may cure it.
+    passing: bool,
+}
+
+impl LedgerError {
+    fn lasting(why: &str) -> Self {
+        Self { why: why.to_owned(), passing: false }
+    }
+}
+
+impl From<&DbErr> for LedgerError {
+    fn from(error: &DbErr) -> Self {
+        Self { why: error.to_string(), passing: is_passing(error) }
+    }
+}
 
 enum Entry {
     Claim(Want, oneshot::Sender<Result<Vec<Claimed>, LedgerError>>),
@@ -139,14 +158,15 @@ impl Ledger {
                 Ok(Marking::Go(Mark(next)))
             }
             Some(other) => Ok(Marking::Stopped(*other)),
-            None => Err(LedgerError("no verdict".into())),
+            None => Err(LedgerError::lasting("no verdict")),
         }
     }
 
-    /// Records how attempts ended. Tried again until it lands.
+    /// Records how attempts ended. Tried again until it lands, for as long as the database is away: nobody else knows
+    /// it. What landed although its answer was lost is no longer held with its ticket, and changes nothing again.
     ///
     /// # Errors
-    /// When the database stayed away for long: the rows are settled when this process is declared dead.
+    /// When the database keeps refusing it, or this process stops: the rows are settled when it is declared dead.
     pub async fn record(&self, ended: Vec<(Ticket, Outcome)>) -> Result<Vec<Verdict>, LedgerError> {
         if ended.is_empty() {
             return Ok(Vec::new());
@@ -155,10 +175,10 @@ impl Ledger {
         let mut tries = 0;
         loop {
             match self.change(asks.clone()).await {
-                Err(error) if tries < RECORD_TRIES => {
+                Err(error) if error.passing || tries < RECORD_TRIES => {
                     tracing::warn!(%error, tries, "outcome not recorded yet");
                     tries += 1;
-                    tokio::time::sleep(RETRY_AFTER).await;
+                    tokio::time::sleep(RETRY_AFTER.saturating_mul(tries).min(RETRY_AFTER_MOST)).await;
                 }
                 answer => return answer,
             }
@@ -174,9 +194,9 @@ impl Ledger {
         entry: impl FnOnce(oneshot::Sender<Result<T, LedgerError>>) -> Entry,
     ) -> Result<T, LedgerError> {
         let (answer, answered) = oneshot::channel();
-        let gone = |()| LedgerError("its writer has stopped".into());
-        self.entries.send(entry(answer)).await.map_err(|_| gone(()))?;
-        answered.await.map_err(|_| gone(()))?
+        let gone = || LedgerError::lasting("its writer has stopped");
+        self.entries.send(entry(answer)).await.map_err(|_| gone())?;
+        answered.await.map_err(|_| gone())?
     }
 }
 
@@ -254,7 +274,10 @@ impl Writer {
 
     async fn conclude(&self, entries: Vec<Entry>, (tx, answers): (WriteTx, Answers)) {
         points::reach("before_commit");
-        let committed = tx.commit().await;
+        let mut committed = tx.commit().await;
+        if points::fails("commit_lost") {
+            committed = Err(DbErr::ConnectionAcquire(ConnAcquireErr::ConnectionClosed));
+        }
         points::reach("after_commit");
         if answers.told {
             self.webhooks.ring();
@@ -271,7 +294,7 @@ struct Answers {
 }
 
 fn answer(entries: Vec<Entry>, outcome: Result<Answers, DbErr>) {
-    let failure = outcome.as_ref().err().map(|error| LedgerError(error.to_string()));
+    let failure = outcome.as_ref().err().map(LedgerError::from);
     let (mut verdicts, mut claims) = match outcome {
         Ok(answers) => (answers.verdicts.into_iter(), answers.claims.into_iter()),
         Err(error) => {
@@ -280,7 +303,7 @@ fn answer(entries: Vec<Entry>, outcome: Result<Answers, DbErr>) {
         }
     };
     let or_failed =
-        |failure: &Option<LedgerError>| failure.clone().unwrap_or_else(|| LedgerError("lost".into()));
+        |failure: &Option<LedgerError>| failure.clone().unwrap_or_else(|| LedgerError::lasting("lost"));
     for entry in entries {
         // An asker that is gone has stopped with its lane; its rows are voided with it.
         let unheard = match entry {

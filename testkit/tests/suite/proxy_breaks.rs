@@ -78,3 +78,17 @@ async fn a_delay_is_latency_and_does_not_limit_throughput() {
     assert!(start.elapsed() >= EACH_WAY * 2);
     assert!(start.elapsed() < EACH_WAY * 2 * 10, "one round trip for all, not one for each");
 }
+
+#[tokio::test]
+async fn every_nth_answer_to_a_named_request_is_lost_behind_its_effect() {
+    let (sink, proxy) = pair().await;
+    proxy.lose_answers(b"NOOP", 2);
+    let mut client = Client::connect(proxy.address()).await;
+    client.write("NOOP\r\n").await;
+    assert_eq!(client.reply().await.code(), 250);
+    client.write("NOOP\r\n").await;
+    assert!(client.reply().await.is_end());
+    assert_eq!((sink.command_count("NOOP"), proxy.lost()), (2, 1));
+    let mut again = Client::connect(proxy.address()).await;
+    assert_eq!(again.send("a@test").await.code(), 250);
+}

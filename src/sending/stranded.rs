@@ -1,0 +1,60 @@
+//! Enrollments whose lane is closed for good: they wait for it for a day where it is disabled, and then another lane of
+//! their campaign takes them over. Which lane takes a first step is the claim's affair.
+
+use sea_orm::DbErr;
+use uuid::Uuid;
+
+use super::lanes::{hold_campaign, wake};
+use crate::{
+    clock::Timestamp,
+    db::Db,
+    tenancy::{Conn, SystemScope},
+};
+
+/// How long started enrollments wait for a disabled lane before they move to another, in microseconds.
+const WAIT_FOR_LANE: i64 = 24 * 3_600 * 1_000_000;
+
+/// Moves started enrollments off lanes that are deleted, or disabled for a day, to an open lane of their campaign: once
+/// each, and off a deleted one again. Returns how many moved.
+///
+/// # Errors
+/// What the database refuses.
+pub async fn move_stranded(db: &Db, now: Timestamp) -> Result<u64, DbErr> {
+    let lanes = SystemScope::new(Conn::Pool(db.pool().clone()))
+        .query(
+            "SELECT s.id, s.campaign_id FROM smtp_credentials s \
+             WHERE (s.deleted_at IS NOT NULL OR s.disabled_at <= $1) \
+             AND EXISTS (SELECT 1 FROM enrollments e WHERE e.smtp_credential_id = s.id AND e.progress = 'waiting' \
+                 AND (s.deleted_at IS NOT NULL OR NOT e.lane_moved)) \
+             AND EXISTS (SELECT 1 FROM smtp_credentials o WHERE o.campaign_id = s.campaign_id \
+                 AND o.disabled_at IS NULL AND o.deleted_at IS NULL) LIMIT 100",
+            [(now.micros() - WAIT_FOR_LANE).into()],
+        )
+        .await?;
+    let mut moved = 0;
+    for row in &lanes {
+        let (lane, campaign) = (row.try_get("", "id")?, row.try_get("", "campaign_id")?);
+        moved += SystemScope::in_transaction(db, async |system| {
+            hold_campaign(system, campaign).await?;
+            let moved = move_off(system, lane, now).await?;
+            wake(system, campaign, now).await?;
+            Ok::<_, DbErr>(moved)
+        })
+        .await?;
+    }
+    Ok(moved)
+}
+
+/// Moves what may leave one lane, whose campaign is locked, in one statement of bounded size.
+async fn move_off(system: &SystemScope, lane: Uuid, now: Timestamp) -> Result<u64, DbErr> {
+    let other = "(SELECT o.id FROM smtp_credentials o JOIN smtp_credentials s ON s.campaign_id = o.campaign_id \
+                 WHERE s.id = $1 AND o.disabled_at IS NULL AND o.deleted_at IS NULL ORDER BY o.wake_at, o.id LIMIT 1)";
+    let stranded = "SELECT e.id FROM enrollments e JOIN smtp_credentials s ON s.id = e.smtp_credential_id \
+                    WHERE e.smtp_credential_id = $1 AND e.progress = 'waiting' \
+                    AND (s.deleted_at IS NOT NULL OR (s.disabled_at <= $2 AND NOT e.lane_moved)) LIMIT 1000";
+    let sql = format!(
+        "UPDATE enrollments SET smtp_credential_id = {other}, lane_moved = true WHERE id IN ({stranded}) \
+         AND EXISTS {other}"
+    );
+    system.execute(&sql, [lane.into(), (now.micros() - WAIT_FOR_LANE).into()]).await
+}
