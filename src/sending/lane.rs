@@ -10,25 +10,18 @@ use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 use super::{
-    compose::{Composed, Letter, compose},
     lanes::{Lane, Rest},
     ledger::{Claimed, Ledger, LedgerError, Mark, Marking, Outcome, Ticket, Verdict, Want},
-    links, points,
+    points,
     program::{Program, Sender},
-    render::{Links, render_step},
+    ready::Ready,
     retry,
     smtp::{
         DataOutcome, Envelope, Lasting, OfferError, Offered, OpenError, SmtpConnection, Timeouts, Trouble,
         provider_id,
     },
-    template::MergeValues,
 };
-use crate::{
-    clock::Timestamp,
-    engine::Liveness,
-    models::{custom_fields::CustomFields, email_address::EmailAddress, suppressions::AddressHash},
-    state::AppState,
-};
+use crate::{clock::Timestamp, engine::Liveness, models::suppressions::AddressHash, state::AppState};
 
 /// Taken at a time where messages follow each other without a pause.
 const BURST: usize = 50;
@@ -75,8 +68,12 @@ pub struct Worker {
     lane: Lane,
     program: Arc<Program>,
     sender: Sender,
+    /// Program and sender were loaded for this claim.
+    fresh: bool,
     connection: Option<SmtpConnection>,
     queue: VecDeque<Claimed>,
+    /// Taken from the queue already: its MAIL and RCPT may have gone out behind the last final dot.
+    ahead: Option<Ready>,
     /// The last outcome, which shares its commit with the next mark.
     ended: Option<(Ticket, Outcome)>,
     served: bool,
@@ -95,8 +92,10 @@ pub async fn run(ctx: LaneContext, lane: Lane) -> Result<(Rest, bool), LaneError
         lane,
         program,
         sender,
+        fresh: true,
         connection: None,
         queue: VecDeque::new(),
+        ahead: None,
         ended: None,
         served: false,
     };
@@ -115,17 +114,60 @@ impl Worker {
             if self.ctx.stop.is_cancelled() {
                 return Ok(Rest::Pause(Timestamp::now()));
             }
-            if self.queue.is_empty() {
-                self.flush().await?;
-                self.queue = self.ctx.ledger.claim(self.want()).await?.into();
-                points::reach("claimed");
-            }
-            let Some(claimed) = self.queue.pop_front() else { return Ok(Rest::UntilDue) };
-            match self.send(&claimed).await? {
+            let ready = match self.ahead.take() {
+                Some(ready) => ready,
+                None => match self.next().await? {
+                    Some(ready) => ready,
+                    None => return Ok(Rest::UntilDue),
+                },
+            };
+            match self.send(ready).await? {
                 Step::End(rest) => return Ok(rest),
                 Step::Next => {}
             }
         }
+    }
+
+    /// The next delivery, made ready; `None` when nothing may go. What cannot be composed bounces.
+    async fn next(&mut self) -> Result<Option<Ready>, LaneError> {
+        loop {
+            if self.queue.is_empty() {
+                self.flush().await?;
+                if !self.load_again().await? {
+                    return Ok(None);
+                }
+                self.queue = self.ctx.ledger.claim(self.want()).await?.into();
+                points::reach("claimed");
+            }
+            let Some(claimed) = self.queue.pop_front() else { return Ok(None) };
+            match self.make_ready(&claimed) {
+                Ok(ready) => return Ok(Some(ready)),
+                Err(reason) => {
+                    self.end(claimed.ticket(), Outcome::Bounced { reason }, Step::Next).await?;
+                }
+            }
+        }
+    }
+
+    /// What changed meanwhile (waits, the server, the sender) counts from the next claim on. `false`: it is gone.
+    async fn load_again(&mut self) -> Result<bool, LaneError> {
+        if std::mem::replace(&mut self.fresh, false) {
+            return Ok(true);
+        }
+        let Some((program, sender)) = super::program::load(&self.ctx.state, &self.lane).await? else {
+            return Ok(false);
+        };
+        if !sender.signs_in_like(&self.sender)
+            && let Some(connection) = self.connection.take()
+        {
+            connection.quit().await;
+        }
+        (self.program, self.sender) = (program, sender);
+        Ok(true)
+    }
+
+    fn make_ready(&self, claimed: &Claimed) -> Result<Ready, String> {
+        Ready::make(&self.ctx.state, &self.lane, (&self.program, &self.sender), claimed)
     }
 
     const fn want(&self) -> Want {
@@ -148,32 +190,25 @@ impl Worker {
     /// At the end: the last outcome is recorded, what was not begun is given back.
     async fn settle(&mut self) -> Result<(), LaneError> {
         let mut ended: Vec<_> = self.ended.take().into_iter().collect();
+        ended.extend(self.ahead.take().map(|ready| (ready.ticket, Outcome::GivenBack)));
         ended.extend(self.queue.drain(..).map(|claimed| (claimed.ticket(), Outcome::GivenBack)));
         self.ctx.ledger.record(ended).await?;
         Ok(())
     }
 
-    /// One delivery from composing to its outcome.
-    async fn send(&mut self, claimed: &Claimed) -> Result<Step, LaneError> {
-        let ticket = claimed.ticket();
-        let (letter, address) = match self.letter(claimed) {
-            Ok(letter) => letter,
-            Err(reason) => return self.end(ticket, Outcome::Bounced { reason }, Step::Next).await,
-        };
-        let envelope = Envelope {
-            from: self.sender.from.as_str(),
-            to: &claimed.contact.email,
-            size: letter.bytes.len(),
-        };
+    /// One delivery from its offer to its outcome.
+    async fn send(&mut self, ready: Ready) -> Result<Step, LaneError> {
+        let ticket = ready.ticket;
+        let envelope = ready.envelope(&self.sender);
         let offered = match offer(&self.ctx, &self.sender, &mut self.connection, &envelope).await {
             Ok(offered) => offered,
             Err(refusal) => return self.refused(ticket, refusal).await,
         };
-        let mark = match self.mark(ticket, address).await? {
+        let mark = match self.mark(ticket, ready.address).await? {
             Marking::Go(mark) => mark,
             Marking::Stopped(verdict) => return Ok(self.stopped(verdict).await),
         };
-        let outcome = self.deliver(mark, offered, &letter).await;
+        let outcome = self.deliver(mark, offered, &ready).await;
         self.delivered(ticket, outcome).await
     }
 
@@ -207,18 +242,33 @@ impl Worker {
     }
 
     /// Hands the content over. The mark is consumed: there is no other way to here.
-    async fn deliver(&mut self, mark: Mark, offered: Offered, letter: &Composed) -> DataOutcome {
+    /// Where the server takes commands ahead, MAIL and RCPT of the next message go out with the final dot.
+    async fn deliver(&mut self, mark: Mark, offered: Offered, ready: &Ready) -> DataOutcome {
+        if self.connection.as_ref().is_some_and(SmtpConnection::takes_ahead) {
+            self.ahead = self.following();
+        }
         let Some(connection) = &mut self.connection else {
             return DataOutcome::NotSent(super::smtp::Broken::Closed);
         };
         tracing::trace!(delivery = %mark.ticket().delivery_id, "handing over");
         let liveness = self.ctx.liveness.clone();
         let alive = move || liveness.is_alive();
-        let outcome = connection.data(offered, &letter.bytes, None, &alive).await;
+        let next = self.ahead.as_ref().map(|next| next.envelope(&self.sender));
+        let outcome = connection.data(offered, &ready.letter.bytes, next.as_ref(), &alive).await;
         if !connection.is_usable() {
             self.connection = None;
         }
         outcome
+    }
+
+    /// The delivery that follows without a pause. One that cannot be composed is left to its turn.
+    fn following(&mut self) -> Option<Ready> {
+        if self.sender.max_wait_seconds > 0 || self.ctx.stop.is_cancelled() {
+            return None;
+        }
+        let ready = self.make_ready(self.queue.front()?).ok()?;
+        self.queue.pop_front();
+        Some(ready)
     }
 
     async fn delivered(&mut self, ticket: Ticket, outcome: DataOutcome) -> Result<Step, LaneError> {
@@ -305,41 +355,6 @@ impl Worker {
         }
         let micros = rand::rng().random_range(least * 1_000_000..=most * 1_000_000);
         Step::End(Rest::Pause(Timestamp::now().plus(std::time::Duration::from_micros(micros))))
-    }
-
-    /// Renders and composes, and says for whose address; the reason is what the delivery shows when that cannot be done.
-    fn letter(&self, claimed: &Claimed) -> Result<(Composed, AddressHash), String> {
-        let step = self.program.step(claimed.position).ok_or("the step is missing")?;
-        let to = EmailAddress::parse(&claimed.contact.email).map_err(|_| "the address cannot be sent to")?;
-        let state = &self.ctx.state;
-        let hash = state.suppression_key.hash(self.lane.account_id, &to.key());
-        let (url, keys) = (&state.settings.public_url, &state.link_keys);
-        let unsubscribe =
-            links::unsubscribe_url(url, keys, self.lane.account_id, &hash, claimed.enrollment_id);
-        let pixel = links::open_url(url, keys, self.lane.account_id, claimed.enrollment_id);
-        let contact = &claimed.contact;
-        let custom = contact.custom.clone().map(CustomFields::from_stored).unwrap_or_default();
-        let values = MergeValues {
-            first_name: contact.first_name.as_deref(),
-            last_name: contact.last_name.as_deref(),
-            company: contact.company.as_deref(),
-            email: to.as_str(),
-            custom: &custom,
-        };
-        let addresses = Links { unsubscribe: &unsubscribe, pixel: Some(&pixel) };
-        let rendered = render_step(step, &values, &addresses).map_err(|error| error.to_string())?;
-        let letter = Letter {
-            message_id: &claimed.message_id,
-            from: &self.sender.from,
-            from_name: &self.sender.from_name,
-            to: &to,
-            rendered: &rendered,
-            earlier: &claimed.references,
-            date: Timestamp::now(),
-            unsubscribe: &unsubscribe,
-        };
-        let composed = compose(&letter).map_err(|error| error.to_string())?;
-        Ok((composed, hash))
     }
 }
 

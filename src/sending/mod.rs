@@ -28,6 +28,7 @@ pub mod points;
 pub mod preview;
 pub mod program;
 pub mod prospect;
+pub mod ready;
 pub mod render;
 pub mod retry;
 pub mod smtp;

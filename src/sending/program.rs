@@ -54,6 +54,12 @@ pub struct Sender {
 }
 
 impl Sender {
+    /// Whether a connection of the other is one of this as well.
+    pub fn signs_in_like(&self, other: &Self) -> bool {
+        let ours = (&self.host, self.port, &self.username, self.password.expose());
+        ours == (&other.host, other.port, &other.username, other.password.expose())
+    }
+
     /// Where it leads and what opens it.
     pub fn endpoint(&self) -> Endpoint<'_> {
         Endpoint {

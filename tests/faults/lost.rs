@@ -112,8 +112,7 @@ async fn what_a_server_said_while_the_database_was_away_is_recorded(#[case] dead
         let lanes = [credential(&sink, "one@sender.test"), credential(&sink, "two@sender.test")];
         let id = dispatched(&w.alice, &campaign(&lanes, 1), &people).await;
         let engine = engine_process(&w).env("DATABASE_URL", url);
-        let mut engine =
-            engine.env("ENGINE_DEAD_AFTER_SECONDS", dead_after).start().unwrap();
+        let mut engine = engine.env("ENGINE_DEAD_AFTER_SECONDS", dead_after).start().unwrap();
         hold.reached(DEADLINE).await.unwrap();
         proxy.cut();
         hold.release();

@@ -1,5 +1,6 @@
 //! The send path from dispatch to the sink, and what the rows say afterwards.
 
+mod ahead;
 mod health;
 mod moving;
 mod outcomes;

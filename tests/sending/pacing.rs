@@ -2,7 +2,10 @@
 
 use ampout::clock::Timestamp;
 use serde_json::{Value as Json, json};
-use testkit::{sink::Sink, wait::eventually};
+use testkit::{
+    sink::{Matcher, Point, Sink},
+    wait::eventually,
+};
 
 use crate::support::{World, campaign::*, world};
 
@@ -91,6 +94,26 @@ async fn a_follow_up_that_is_due_goes_before_first_steps() {
                 + sink.messages_to("ok+2@example.test").len(),
             2
         );
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn waits_that_are_changed_count_from_the_next_claim_of_a_lane_at_work() {
+    world(|w| async move {
+        let sink = Sink::start().await.unwrap();
+        let hold = sink.hold(Point::AfterRcpt, Matcher::Any);
+        let engine = Engine::start(&w.ctx);
+        let id = dispatched(&w.alice, &paced(&sink, 1, 0, 0), &addresses("ok", 60)).await;
+        hold.reached(DEADLINE).await.unwrap();
+        let slower = json!({ "campaign": { "min_wait_seconds": 600, "max_wait_seconds": 600 } });
+        let changed = w.alice.patch(&format!("/campaigns/{id}"), &slower).await;
+        assert!(changed.status_code().is_success(), "{}", changed.text());
+        hold.release();
+        // Fifty had been taken at once, and then one.
+        rested(&w, 51).await;
+        engine.stop().await;
+        assert_eq!(sink.count(), 51);
     })
     .await;
 }

@@ -143,6 +143,11 @@ impl SmtpConnection {
         !self.broken
     }
 
+    /// Whether it takes commands before it answered the ones before them (RFC 2920).
+    pub const fn takes_ahead(&self) -> bool {
+        self.features.pipelining
+    }
+
     /// How many messages got their final reply here. A connection that served and then fails before DATA has
     /// probably been closed for idleness: open another one at once.
     pub const fn served(&self) -> u64 {

@@ -73,8 +73,9 @@ impl Session {
         }
         self.greet().await?;
         loop {
+            let ahead = !self.wire()?.is_answered();
             let line = self.line().await?;
-            self.command(&line).await?;
+            self.command(&line, ahead).await?;
         }
     }
 
@@ -127,11 +128,11 @@ impl Session {
         }
     }
 
-    async fn command(&mut self, line: &[u8]) -> Flow {
+    async fn command(&mut self, line: &[u8], ahead: bool) -> Flow {
         let line = String::from_utf8_lossy(line);
         let (verb, rest) = line.split_once(' ').unwrap_or((&line, ""));
         let verb = verb.to_ascii_uppercase();
-        self.shared.store.command(self.id, if verb == "AUTH" { "AUTH" } else { &line });
+        self.shared.store.command(self.id, if verb == "AUTH" { "AUTH" } else { &line }, ahead);
         match verb.as_str() {
             "MAIL" => self.mail(rest).await,
             "RCPT" => self.rcpt(rest).await,
@@ -283,7 +284,7 @@ impl Session {
             return Err(End::Closed);
         }
         let body = self.wire()?.body().await?.ok_or(End::Closed)?;
-        self.shared.store.command(self.id, ".");
+        self.shared.store.command(self.id, ".", false);
         self.finish(&behaviour, &body).await
     }
 

@@ -55,6 +55,8 @@ pub struct Command {
     pub at: Instant,
     /// The line; the final dot is `.`, and what AUTH sends is left out.
     pub line: String,
+    /// Whether it was there before the sink had answered what came before it (RFC 2920).
+    pub ahead: bool,
 }
 
 impl Command {
@@ -140,9 +142,9 @@ impl Store {
         }
     }
 
-    pub(super) fn command(&self, connection: u64, line: &str) {
+    pub(super) fn command(&self, connection: u64, line: &str, ahead: bool) {
         if self.keep == Keep::All {
-            let command = Command { connection, at: Instant::now(), line: line.to_owned() };
+            let command = Command { connection, at: Instant::now(), line: line.to_owned(), ahead };
             self.seen.lock().commands.push(command);
         }
     }

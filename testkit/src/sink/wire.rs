@@ -49,6 +49,11 @@ impl Wire {
         self.output.extend_from_slice(bytes);
     }
 
+    /// Whether the client has said nothing more yet: what it says next, it says after our answer.
+    pub(super) fn is_answered(&self) -> bool {
+        self.input.is_empty()
+    }
+
     /// Writes what is queued.
     pub(super) async fn flush(&mut self) -> io::Result<()> {
         if !self.output.is_empty() {
