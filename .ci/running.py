@@ -1,11 +1,13 @@
 """Starts the built application for the checks of this folder: a new SQLite database, loopback only."""
 
 import base64
+import fcntl
 import json
 import os
 import pathlib
 import secrets
 import socket
+import struct
 import subprocess
 import sys
 import time
@@ -23,6 +25,27 @@ def free_port():
 def binary():
     target = os.environ.get("CARGO_TARGET_DIR", str(ROOT / "target"))
     return pathlib.Path(sys.argv[1] if len(sys.argv) > 1 else f"{target}/debug/ampout").resolve()
+
+
+def without_network(*arguments):
+    """Runs this script again with these arguments, where nothing but loopback can be reached.
+
+    Needs the right to make a network of one's own; without it a note is printed and the network is there.
+    """
+    command = [sys.executable, sys.argv[0], str(binary()), *arguments]
+    alone = ["unshare", "--map-root-user", "--net"]
+    if subprocess.run([*alone, "true"], capture_output=True).returncode != 0:
+        print("note: unshare is not allowed here, so the network is not cut off")
+        alone = []
+    return subprocess.run([*alone, *command], env={**os.environ, "CUT_OFF": "yes" if alone else "no"}).returncode
+
+
+def raise_loopback():
+    """A new network has an interface for loopback that is down."""
+    if os.environ.get("CUT_OFF") == "yes":
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as control:
+            up = 0x1
+            fcntl.ioctl(control, 0x8914, struct.pack("16sh14x", b"lo", up))  # SIOCSIFFLAGS
 
 
 def get(url):

@@ -16,7 +16,8 @@ use crate::{
     clock::Timestamp,
     errors::ApiResult,
     http::{Accepted, Created, Given, List, Listed, NoFields, PathIds, Query, StreamWrite, Write},
-    imports, metrics,
+    imports::{self, Refused},
+    metrics,
     models::{
         contact_imports::{self, Column, Entity},
         contacts,
@@ -59,7 +60,10 @@ async fn create_of_table(state: AppState, upload: StreamWrite) -> ApiResult<Acce
     let name = upload.query::<NewTable>()?.name.unwrap_or_default();
     let account_id = upload.caller.account_id();
     let (behind, pieces) = upload.open();
-    let received = imports::receive(&state.db, account_id, &name, pieces).await?;
+    let received = match imports::receive(&state.db, account_id, &name, pieces).await {
+        Ok(received) => received,
+        Err(Refused { error, head }) => return Err(behind.refuse(error, &head).await),
+    };
     let write = match behind.begin().await {
         Ok(write) => write,
         Err(error) => {

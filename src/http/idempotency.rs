@@ -325,14 +325,9 @@ impl Claim {
     }
 }
 
-/// Whether an answer is given again: successes, and what models and business rules refused.
-pub fn is_kept(response: &Response) -> bool {
-    let status = response.status();
-    status.is_success()
-        || matches!(
-            status,
-            StatusCode::PAYMENT_REQUIRED | StatusCode::NOT_FOUND | StatusCode::UNPROCESSABLE_ENTITY
-        )
+/// Whether an answer of this status is given again: successes, and what models and business rules refused.
+pub const fn keeps(status: u16) -> bool {
+    matches!(status, 200..=299 | 402 | 404 | 422)
 }
 
 /// The answer as it is kept, and the same answer again.

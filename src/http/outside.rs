@@ -101,7 +101,7 @@ where
         }
     };
     let response = done.map_or_else(IntoResponse::into_response, IntoResponse::into_response);
-    if !idempotency::is_kept(&response) {
+    if !idempotency::keeps(response.status().as_u16()) {
         claim.settle(lease, None).await?;
         return Ok(response);
     }

@@ -17,7 +17,7 @@ use serde::de::DeserializeOwned;
 
 use super::{
     auth,
-    idempotency::Fingerprint,
+    idempotency::{self, Fingerprint, IdempotencyKey},
     json,
     pieces::Pieces,
     query::parse_query,
@@ -82,6 +82,8 @@ impl StreamWrite {
         let caller = auth::authenticate(&mut parts, ctx).await?;
         let slot = parts.extensions.get::<TxSlot>().cloned().unwrap_or_default();
         let body = Pieces::of(&parts.headers, body, MOST_BYTES)?;
+        // It is taken behind the body, but a key that never can be is not worth an upload.
+        IdempotencyKey::of(&parts)?;
         Ok(Self { caller, parts, body, slot, ctx: ctx.clone() })
     }
 
@@ -117,6 +119,19 @@ impl StreamWrite {
 }
 
 impl BehindStream {
+    /// Refuses the request under its `Idempotency-Key`, by what was read of it when that was decided: the rest may
+    /// never come. What answers it is the refusal itself or, where the key was used before, what follows from that.
+    pub async fn refuse(self, error: ApiError, head: &[u8]) -> ApiError {
+        if !idempotency::keeps(error.code.status()) {
+            return error;
+        }
+        let mut fingerprint = Fingerprint::of(&self.parts);
+        fingerprint.update(head);
+        let claimed =
+            self.slot.claim(&self.parts, self.caller.account_id(), &self.ctx, || fingerprint.finish()).await;
+        claimed.err().unwrap_or(error)
+    }
+
     /// Takes the request's `Idempotency-Key`, then begins the transaction, once the body was read to its end.
     ///
     /// # Errors

@@ -292,7 +292,11 @@ pub async fn commit_or_roll_back(mut request: Request, next: Next) -> Response {
         store_and_commit(tx, &claim, &slot, response).await
     } else {
         let response = end(tx, &slot, response).await;
-        if idempotency::is_kept(&response) { store_refusal(&claim, response).await } else { Ok(response) }
+        if idempotency::keeps(response.status().as_u16()) {
+            store_refusal(&claim, response).await
+        } else {
+            Ok(response)
+        }
     };
     ended.unwrap_or_else(IntoResponse::into_response)
 }

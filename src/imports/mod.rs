@@ -9,7 +9,7 @@ mod slice;
 mod upload;
 
 pub use slice::Reader;
-pub use upload::{MOST_BYTES, Received, abandon, receive};
+pub use upload::{MOST_BYTES, Received, Refused, abandon, receive};
 
 use crate::{
     clock::Timestamp,

@@ -55,6 +55,15 @@ pub struct Received {
     pub bytes: i64,
 }
 
+/// Why a table was not taken.
+#[derive(Debug)]
+pub struct Refused {
+    /// What is answered.
+    pub error: ApiError,
+    /// What the text began with and was decided by: up to the end of its header, and empty where the text did not decide.
+    pub head: Vec<u8>,
+}
+
 /// Reads a table to its end; answers what was kept, which is all of it.
 ///
 /// # Errors
@@ -65,7 +74,7 @@ pub async fn receive(
     account_id: Uuid,
     name: &str,
     body: impl Stream<Item = ApiResult<Bytes>> + Send,
-) -> ApiResult<Received> {
+) -> Result<Received, Refused> {
     let mut upload = Upload {
         db,
         account_id,
@@ -86,7 +95,8 @@ pub async fn receive(
             if let Some(id) = upload.id {
                 abandon(db, account_id, id).await;
             }
-            Err(error)
+            upload.held.truncate(upload.cut);
+            Err(Refused { error, head: upload.held })
         }
     }
 }

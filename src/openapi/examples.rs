@@ -130,10 +130,22 @@ fn kinds(schema: &Value) -> Vec<&str> {
 }
 
 fn object(schema: &Value, all: &Map<String, Value>) -> Value {
-    let Some(fields) = schema.get("properties").and_then(Value::as_object) else {
-        return if schema.get("additionalProperties").is_some() { json!({"role": "CTO"}) } else { json!({}) };
-    };
+    let Some(fields) = schema.get("properties").and_then(Value::as_object) else { return map(schema, all) };
     fields.iter().map(|(name, inner)| (name.clone(), of(name, inner, all))).collect()
+}
+
+/// An object whose fields are not named: sums by kind or day, or what a client calls them.
+fn map(schema: &Value, all: &Map<String, Value>) -> Value {
+    let Some(inner) = schema.get("additionalProperties").filter(|inner| inner.is_object()) else {
+        return json!({});
+    };
+    let words = schema.get("propertyNames").map(|names| of("", names, all));
+    let (name, value) = match words {
+        Some(Value::String(word)) if word != "text" => (word, of("", inner, all)),
+        _ if kinds(inner) == ["integer"] => ("2026-04-27".to_owned(), json!(1)),
+        _ => ("role".to_owned(), json!("CTO")),
+    };
+    Value::Object(Map::from_iter([(name, value)]))
 }
 
 fn text(name: &str, schema: &Value) -> Value {

@@ -16,7 +16,7 @@ use std::sync::OnceLock;
 
 use serde_json::{Map, Value, json};
 
-use operation::{Operation, error_schema};
+use operation::{Operation, error_schema, headers};
 
 static DOCUMENT: OnceLock<String> = OnceLock::new();
 
@@ -45,16 +45,21 @@ pub fn document() -> Value {
     let mut whole = frame(&operations);
     let mut webhooks = json!(events::webhooks());
     let mut paths = Value::Object(paths);
+    let responses: Map<String, Value> = operations.iter().flat_map(Operation::shared_refusals).collect();
     examples::add(&mut paths, &schemas);
     examples::add(&mut webhooks, &schemas);
-    keep_used(&mut schemas, &[&paths, &webhooks]);
+    let responses = Value::Object(responses);
+    keep_used(&mut schemas, &[&paths, &webhooks, &responses]);
     if let Some(fields) = whole.as_object_mut() {
         fields.insert("paths".to_owned(), paths);
         fields.insert("webhooks".to_owned(), webhooks);
         let security = json!({"bearer": {
             "type": "http", "scheme": "bearer", "description": "An API key: `ak_live_…`.",
         }});
-        fields.insert("components".to_owned(), json!({"schemas": schemas, "securitySchemes": security}));
+        let components = json!({
+            "schemas": schemas, "responses": responses, "headers": headers(), "securitySchemes": security,
+        });
+        fields.insert("components".to_owned(), components);
     }
     whole
 }
@@ -97,8 +102,7 @@ fn frame(operations: &[Operation]) -> Value {
         "info": {
             "title": "ampout",
             "version": env!("CARGO_PKG_VERSION"),
-            "description": "Outbound email for developers and their agents: campaigns, paced per mailbox, never lost \
-                and never doubled.",
+            "description": include_str!("introduction.md"),
             "license": {"name": "Apache-2.0", "identifier": "Apache-2.0"},
         },
         "servers": [{"url": "/"}],

@@ -21,6 +21,8 @@ pub(super) struct Operation {
     summary: &'static str,
     query: Vec<Value>,
     body: Option<&'static str>,
+    /// Another content type of the body, its schema and a sample.
+    other_body: Option<(&'static str, Value, Value)>,
     answers: BTreeMap<u16, Value>,
     codes: Vec<Code>,
     public: bool,
@@ -39,6 +41,7 @@ pub(super) const fn operation(method: &'static str, path: &'static str) -> Opera
         summary: "",
         query: vec![],
         body: None,
+        other_body: None,
         answers: BTreeMap::new(),
         codes: vec![],
         public: false,
@@ -63,6 +66,12 @@ impl Operation {
     /// It takes the body of that name in `requests`.
     pub const fn takes(mut self, body: &'static str) -> Self {
         self.body = Some(body);
+        self
+    }
+
+    /// It takes a body of another content type in place of that one.
+    pub fn or_takes(mut self, content_type: &'static str, schema: Value, sample: Value) -> Self {
+        self.other_body = Some((content_type, schema, sample));
         self
     }
 
@@ -110,13 +119,9 @@ impl Operation {
         json!({"$ref": format!("#/components/schemas/{name}")})
     }
 
-    fn mutates(&self) -> bool {
-        self.method != "get"
-    }
-
-    /// Whether the recipients' mail programs choose its query and body.
-    fn is_for_recipients(&self) -> bool {
-        self.tag == "Recipients"
+    /// Whether it takes an `Idempotency-Key`: it changes something, and it is ours to say what is sent.
+    fn takes_key(&self) -> bool {
+        self.method != "get" && self.tag != "Recipients"
     }
 
     /// The operation as the document has it.
@@ -130,15 +135,24 @@ impl Operation {
                 fields.insert("security".into(), json!([]));
             }
             if let Some(body) = self.body {
-                let schema = json!({"$ref": format!("#/components/schemas/{body}")});
-                let content = json!({"application/json": {"schema": schema}});
+                let required = needs_body(body, schemas);
                 fields.insert(
                     "requestBody".into(),
-                    json!({"required": needs_body(body, schemas), "content": content}),
+                    json!({"required": required, "content": self.content(body)}),
                 );
             }
         }
         shown
+    }
+
+    /// The content types of the body.
+    fn content(&self, body: &str) -> Value {
+        let schema = json!({"$ref": format!("#/components/schemas/{body}")});
+        let mut content = json!({"application/json": {"schema": schema}});
+        if let (Some((kind, schema, sample)), Some(kinds)) = (&self.other_body, content.as_object_mut()) {
+            kinds.insert((*kind).to_owned(), json!({"schema": schema, "example": sample}));
+        }
+        content
     }
 
     fn parameters(&self) -> Vec<Value> {
@@ -154,7 +168,7 @@ impl Operation {
             })
             .collect();
         found.extend(self.query.iter().cloned());
-        if self.mutates() && !self.is_for_recipients() {
+        if self.takes_key() {
             found.push(json!({
                 "name": "Idempotency-Key", "in": "header", "required": false,
                 "description": "Within 24 hours the same key answers the first response again and does nothing.",
@@ -170,7 +184,7 @@ impl Operation {
         if !self.public {
             codes.extend([Code::Unauthorized, Code::RateLimited]);
         }
-        if self.mutates() && !self.is_for_recipients() {
+        if self.takes_key() {
             codes.extend([Code::IdempotencyConflict, Code::PayloadTooLarge, Code::UnsupportedMediaType]);
         }
         codes.sort_unstable();
@@ -185,14 +199,43 @@ impl Operation {
                 json!({"description": "Success.", "headers": self.headers(*status), "content": content});
             found.insert(status.to_string(), said);
         }
+        for (status, codes) in self.refusals_by_status() {
+            let said = match codes.as_slice() {
+                [code] => json!({"$ref": format!("#/components/responses/{}", self.shared_name(*code))}),
+                several => self.refusal(status, several),
+            };
+            found.insert(status.to_string(), said);
+        }
+        found
+    }
+
+    fn refusals_by_status(&self) -> BTreeMap<u16, Vec<Code>> {
         let mut by_status: BTreeMap<u16, Vec<Code>> = BTreeMap::new();
         for code in self.refusals() {
             by_status.entry(code.status()).or_default().push(code);
         }
-        for (status, codes) in by_status {
-            found.insert(status.to_string(), self.refusal(status, &codes));
+        by_status
+    }
+
+    /// Refusals with one code, which most operations have alike, by their names.
+    pub fn shared_refusals(&self) -> Vec<(String, Value)> {
+        let by_status = self.refusals_by_status();
+        let alone = by_status.iter().filter(|(_, codes)| codes.len() == 1);
+        let named = alone.flat_map(|(status, codes)| {
+            codes.iter().map(|code| (self.shared_name(*code), self.refusal(*status, &[*code])))
+        });
+        named.collect()
+    }
+
+    /// What such a refusal is called: other headers, other name.
+    fn shared_name(&self, code: Code) -> String {
+        let unlimited = if self.is_limited() { "" } else { "Unlimited" };
+        let unkeyed = if self.takes_key() { "" } else { "Unkeyed" };
+        match code.status() {
+            401 | 405 => format!("{code:?}"),
+            402 | 404 | 422 => format!("{unlimited}{unkeyed}{code:?}"),
+            _ => format!("{unlimited}{code:?}"),
         }
-        found
     }
 
     fn refusal(&self, status: u16, codes: &[Code]) -> Value {
@@ -214,24 +257,31 @@ impl Operation {
         })
     }
 
+    /// Whether its requests are counted against a limit.
+    fn is_limited(&self) -> bool {
+        !self.public || self.codes.contains(&Code::RateLimited)
+    }
+
+    /// The headers of its answers of a status.
     fn headers(&self, status: u16) -> Value {
         let mut names = vec!["x-request-id"];
-        let limited = !self.public || self.refusals().contains(&Code::RateLimited);
-        if limited && ![401, 404, 405].contains(&status) {
+        // Counted after the key is known and before anything else is looked at.
+        if self.is_limited() && ![401, 405].contains(&status) {
             names.extend(["RateLimit", "RateLimit-Policy"]);
         }
         match status {
-            401 => names.push("WWW-Authenticate"),
+            401 if !self.public => names.push("WWW-Authenticate"),
             405 => names.push("Allow"),
             409 | 429 | 503 => names.push("Retry-After"),
             200 if self.paged => names.push("Link"),
             _ => {}
         }
-        if self.mutates() && !self.is_for_recipients() && [200, 201, 202, 402, 404, 422].contains(&status) {
+        if self.takes_key() && [200, 201, 202, 402, 404, 422].contains(&status) {
             names.push("Idempotent-Replayed");
         }
+        let refer = |name: &str| json!({"$ref": format!("#/components/headers/{name}")});
         let headers: Map<String, Value> =
-            names.into_iter().map(|name| (name.to_owned(), header(name))).collect();
+            names.into_iter().map(|name| (name.to_owned(), refer(name))).collect();
         Value::Object(headers)
     }
 }
@@ -241,22 +291,34 @@ fn needs_body(body: &str, schemas: &Map<String, Value>) -> bool {
     schemas.get(body).is_some_and(|schema| schema.get("required").is_some())
 }
 
-/// A header of an answer: what it holds and how it looks.
-fn header(name: &str) -> Value {
-    let (kind, text) = match name {
-        "x-request-id" => ("string", "Names the request; a log line of the server can be found by it."),
-        "RateLimit" => {
-            ("string", "What is left, and the seconds until the window ends: `\"key\";r=59;t=60`.")
-        }
-        "RateLimit-Policy" => ("string", "The limit and its window in seconds: `\"key\";q=60;w=60`."),
-        "WWW-Authenticate" => ("string", "`Bearer`."),
-        "Allow" => ("string", "The methods that the path has."),
-        "Retry-After" => ("integer", "Seconds to wait before the request is repeated."),
-        "Link" => ("string", "`<…>; rel=\"next\"`: the next page, when there is one."),
-        "Idempotent-Replayed" => ("boolean", "`true` on an answer that was given before to the same key."),
-        _ => ("string", "See the description of the answer."),
-    };
-    json!({"description": text, "schema": {"type": kind}})
+/// The headers that answers can have: what they hold and how they look.
+pub(super) fn headers() -> Value {
+    let header = |description: &str, schema: Value| json!({"description": description, "schema": schema});
+    let text = || json!({"type": "string", "minLength": 1});
+    let constant = |value: &str| json!({"type": "string", "const": value});
+    let like = |pattern: &str| json!({"type": "string", "pattern": pattern});
+    json!({
+        "x-request-id": {
+            "description": "Names the request; a log line of the server can be found by it.",
+            "required": true, "schema": text(),
+        },
+        "RateLimit": header(
+            "What is left, and the seconds until the window ends: `\"key\";r=59;t=60`.",
+            like("^\"(key|signup)\";r=[0-9]+;t=[0-9]+$"),
+        ),
+        "RateLimit-Policy": header(
+            "The limit and its window in seconds: `\"key\";q=60;w=60`.",
+            like("^\"(key|signup)\";q=[0-9]+;w=[0-9]+$"),
+        ),
+        "WWW-Authenticate": header("`Bearer`.", constant("Bearer")),
+        "Allow": header("The methods that the path has.", text()),
+        "Retry-After": header(
+            "Seconds to wait before the request is repeated.",
+            json!({"type": "integer", "minimum": 1}),
+        ),
+        "Link": header("`<…>; rel=\"next\"`: the next page, when there is one.", text()),
+        "Idempotent-Replayed": header("On an answer that was given before to the same key.", constant("true")),
+    })
 }
 
 /// The catalogue's codes as clients see them.
@@ -268,7 +330,7 @@ fn codes() -> Vec<&'static str> {
 pub(super) fn error_schema() -> Value {
     let whole = json!({"type": "integer"});
     let failure = json!({
-        "type": "object", "required": ["field", "message"],
+        "type": "object", "required": ["field", "message"], "additionalProperties": false,
         "properties": {"field": {"type": "string"}, "message": {"type": "string"}},
     });
     json!({
@@ -277,7 +339,7 @@ pub(super) fn error_schema() -> Value {
             "code": {"type": "string", "enum": codes()},
             "type": {"type": "string", "format": "uri"},
             "message": {"type": "string"},
-            "details": {"type": "object", "properties": {
+            "details": {"type": "object", "additionalProperties": false, "properties": {
                 "errors": {"type": "array", "items": failure},
                 "current_period_sends": whole, "monthly_limit": whole, "plan_slug": {"type": "string"},
                 "limit": whole, "period": whole, "reason": {"type": "string"},

@@ -86,6 +86,13 @@ fn service() -> Vec<Operation> {
     ]
 }
 
+/// So many days, or a moment.
+fn since() -> Value {
+    let days = json!({"type": "string", "pattern": "^[1-9][0-9]{0,3}d$"});
+    let moment = json!({"type": "string", "format": "date-time"});
+    json!({"anyOf": [days, moment, {"type": "string", "format": "date"}], "default": "7d"})
+}
+
 fn accounts() -> Vec<Operation> {
     use views::{
         Gone,
@@ -104,7 +111,7 @@ fn accounts() -> Vec<Operation> {
         get("/account").named(TAG, "get_account", "Whom the key belongs to").answers::<Account>(200),
         get("/usage")
             .named(TAG, "get_usage", "What the account asked for")
-            .query("since", &json!({"type": "string", "default": "7d"}))
+            .query("since", &since())
             .answers::<views::usage::Usage>(200),
         get("/api_keys").named(TAG, "list_api_keys", "Active keys, without their secrets").lists::<ApiKey>(),
         post("/api_keys")
@@ -119,19 +126,37 @@ fn accounts() -> Vec<Operation> {
     ]
 }
 
+/// The other body of `POST /contact_imports`.
+fn table() -> Value {
+    json!({
+        "type": "string", "minLength": 1,
+        "description": "At most 512 MiB and 1,000,000 rows of CSV in UTF-8 (RFC 4180). The first row names the \
+            columns: `email`, `first_name`, `last_name`, `company`; others become fields of `custom`.",
+    })
+}
+
 fn contacts() -> Vec<Operation> {
     use views::{
         Gone,
-        contact_imports::{ContactImport, ContactImportDetail, NewImport},
+        contact_imports::{ContactImport, ContactImportDetail, NewImport, StartedImport},
         contacts::{Contact, ContactDetail},
     };
     const TAG: &str = "Contacts";
     const IMPORT: &[Code] = &[Code::ContactImportNotFound];
     vec![
         post("/contact_imports")
-            .named(TAG, "create_contact_import", "Import contacts under a name")
+            .named(TAG, "create_contact_import", "Import contacts under a name; a table in the background")
+            .query(
+                "name",
+                &json!({
+                    "type": "string", "minLength": 1, "maxLength": 255,
+                    "description": "The import's name: with a table alone, and needed there.",
+                }),
+            )
             .takes("NewContactImport")
+            .or_takes("text/csv", table(), json!("email,first_name,Job title\r\nada@example.com,Ada,CTO\r\n"))
             .answers::<NewImport>(201)
+            .answers::<StartedImport>(202)
             .refuses(&[Code::ValidationFailed, Code::NoContactsProvided]),
         get("/contact_imports")
             .named(TAG, "list_contact_imports", "Imports, newest first")

@@ -101,7 +101,7 @@ pub(super) fn shape(schema: &str, field: &str) -> Option<Value> {
             "type": "object", "maxProperties": 50,
             "additionalProperties": {"type": ["string", "number", "boolean"]},
         })),
-        ("Webhook" | "NewWebhook", "event_filters") => Some(json!({
+        ("Webhook" | "CreatedWebhook", "event_filters") => Some(json!({
             "type": "array", "items": {"$ref": "#/components/schemas/EventFilter"},
         })),
         ("WebhookDeliveryDetail", "payload") => Some(json!({"$ref": "#/components/schemas/Event"})),

@@ -80,7 +80,7 @@ impl From<Model> for ContactImportDetail {
 }
 
 /// An import that goes on in the background.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, utoipa::ToSchema)]
 pub struct StartedImport {
     id: Uuid,
     name: String,

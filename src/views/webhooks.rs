@@ -47,6 +47,7 @@ impl From<Model> for Webhook {
 
 /// A new webhook, with the secret that is shown once.
 #[derive(Serialize, utoipa::ToSchema)]
+#[schema(as = CreatedWebhook)]
 pub struct NewWebhook {
     #[serde(flatten)]
     webhook: Webhook,

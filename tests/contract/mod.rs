@@ -1,6 +1,7 @@
 //! What clients, operators and readers of the source can rely on.
 
 mod config;
+mod described;
 mod errors;
 mod hostile;
 mod layers;

@@ -64,7 +64,9 @@ fn every_operation_has_a_name_of_its_own_an_answer_and_codes_of_the_catalogue() 
         let responses = one["responses"].as_object().unwrap();
         assert!(responses.keys().any(|status| status.starts_with('2')), "{name} never succeeds");
         for (status, response) in responses.iter().filter(|(status, _)| !status.starts_with('2')) {
-            let schema = &response["content"]["application/json"]["schema"];
+            let shared =
+                response["$ref"].as_str().map(|at| document.pointer(at.trim_start_matches('#')).unwrap());
+            let schema = &shared.unwrap_or(response)["content"]["application/json"]["schema"];
             for word in schema["allOf"][1]["properties"]["code"]["enum"].as_array().unwrap() {
                 let code = Code::parse(word.as_str().unwrap()).unwrap();
                 assert_eq!(code.status().to_string(), *status, "{name}");
@@ -81,12 +83,17 @@ fn every_operation_has_a_name_of_its_own_an_answer_and_codes_of_the_catalogue() 
 }
 
 #[test]
-fn every_reference_leads_to_a_schema_and_every_schema_is_used() {
+fn every_reference_leads_to_a_part_and_every_part_is_used() {
     let document = openapi::document();
     let mut found = BTreeSet::new();
     references(&document, &mut found);
-    let schemas = document["components"]["schemas"].as_object().unwrap();
-    let known: BTreeSet<String> = schemas.keys().map(|name| format!("#/components/schemas/{name}")).collect();
+    let parts =
+        document["components"].as_object().unwrap().iter().filter(|(kind, _)| *kind != "securitySchemes");
+    let known: BTreeSet<String> = parts
+        .flat_map(|(kind, parts)| {
+            parts.as_object().unwrap().keys().map(move |name| format!("#/components/{kind}/{name}"))
+        })
+        .collect();
     assert_eq!(found, known);
 }
 
@@ -131,6 +138,19 @@ fn every_field_of_a_state_says_its_words() {
     }
 }
 
+/// A body and an answer of one name would be one schema: that of the answer, which is open to new fields.
+#[test]
+fn every_body_of_a_request_names_all_its_fields() {
+    let document = openapi::document();
+    for (path, method, one) in operations(&document) {
+        let Some(name) = one["requestBody"]["content"]["application/json"]["schema"]["$ref"].as_str() else {
+            continue;
+        };
+        let schema = &document["components"]["schemas"][name.rsplit('/').next().unwrap()];
+        assert_eq!(schema["additionalProperties"], false, "{method} {path}: {name}");
+    }
+}
+
 #[test]
 fn a_body_is_required_only_where_a_field_is() {
     let document = openapi::document();
@@ -162,4 +182,41 @@ fn the_words_of_the_document_are_those_of_the_answers() {
     assert!(found.iter().any(|word| word == "completed"));
     let shouted: Vec<_> = found.iter().filter(|word| word.chars().any(char::is_uppercase)).collect();
     assert!(shouted.is_empty(), "names of variants, not the words that are sent: {shouted:?}");
+}
+
+/// What an `operationId` begins with.
+const VERBS: [&str; 18] = [
+    "create",
+    "delete",
+    "dispatch",
+    "enroll",
+    "get",
+    "list",
+    "pause",
+    "preview",
+    "receive",
+    "redeliver",
+    "reenable",
+    "resolve",
+    "resume",
+    "rotate",
+    "test",
+    "unsubscribe",
+    "update",
+    "verify",
+];
+
+#[test]
+fn every_operation_id_is_a_verb_and_what_it_is_done_to() {
+    for (path, method, one) in operations(&openapi::document()) {
+        let (verb, resource) = one["operationId"].as_str().unwrap().split_once('_').unwrap();
+        assert!(VERBS.contains(&verb) && !resource.is_empty(), "{method} {path}: {verb}_{resource}");
+    }
+}
+
+#[test]
+fn the_document_changes_only_on_purpose() {
+    let mut document = openapi::document();
+    document["info"]["version"] = "[version]".into();
+    insta::assert_json_snapshot!("document", document);
 }

@@ -13,11 +13,12 @@ use super::process;
 use crate::support::{World, campaign::DEADLINE, campaigns::credential, campaigns::step, world};
 
 /// An API process of its own on the world's database, at this port.
-fn api_process(w: &World, port: u16) -> Builder {
+pub fn api_process(w: &World, port: u16) -> Builder {
     process(w).arg("start").env("PORT", port.to_string())
 }
 
-async fn started(builder: &Builder, port: u16) -> Child {
+/// Starts a program that listens on this port.
+pub async fn started(builder: &Builder, port: u16) -> Child {
     let mut child = builder.start().unwrap();
     child.wait_for_port(SocketAddr::from(([127, 0, 0, 1], port)), DEADLINE).await.unwrap();
     child

@@ -7,6 +7,7 @@ mod kill;
 mod locks;
 mod lost;
 mod pause;
+mod serving;
 mod stopped;
 mod two_engines;
 

@@ -15,6 +15,7 @@ mod enroll_contact;
 mod enrollments;
 mod forecast;
 mod idempotency;
+mod idempotency_kept;
 mod idempotency_outside;
 mod metrics;
 mod outreaches;

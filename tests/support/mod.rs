@@ -2,6 +2,7 @@
 
 pub mod campaign;
 pub mod campaigns;
+pub mod conformance;
 mod database;
 mod enrolling;
 pub mod rows;

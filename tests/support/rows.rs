@@ -491,13 +491,26 @@ fn webhook(account_id: Uuid) -> webhooks::Model {
     }
 }
 
+/// What an endpoint was told.
+fn payload(account_id: Uuid) -> String {
+    json!({
+        "id": new_id(), "type": "enrollment.replied", "created_at": "2026-11-18T11:06:40Z", "account_id": account_id,
+        "data": {
+            "enrollment_id": new_id(), "contact_id": new_id(), "contact_email": "ada@example.com",
+            "campaign_id": new_id(), "position": 1, "status": "replied", "sent_at": "2026-11-18T11:06:40Z",
+            "opened_at": null, "replied_at": "2026-11-18T11:06:40Z", "unsubscribed_at": null, "bounce_reason": null,
+        },
+    })
+    .to_string()
+}
+
 fn webhook_delivery(webhook: &webhooks::Model) -> webhook_deliveries::Model {
     webhook_deliveries::Model {
         id: new_id(),
         account_id: webhook.account_id,
         webhook_id: webhook.id,
         event_type: EventType::EnrollmentReplied,
-        payload: "{}".into(),
+        payload: payload(webhook.account_id),
         state: WebhookState::Pending,
         tries: 1,
         attempts: 2,

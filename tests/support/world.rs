@@ -14,7 +14,7 @@ use loco_rs::{
 use sea_orm::{ConnectionTrait, Statement, Value};
 use serde_json::{Value as Json, json};
 
-use super::Database;
+use super::{Database, conformance::Conformance};
 
 /// What a test is given.
 #[derive(Clone)]
@@ -29,6 +29,8 @@ pub struct World {
     pub alice: Client,
     /// Another account.
     pub bob: Client,
+    /// Holds every answer against the document.
+    pub conformance: Conformance,
 }
 
 /// Calls the API with the key of one account.
@@ -130,12 +132,13 @@ impl World {
             found.map(|(_, value)| value.clone()).unwrap()
         };
         let new = BASE64_STANDARD.encode(crypto::random_bytes::<32>());
-        boot(&value("DATABASE_URL"), &format!("{new},{}", value("MASTER_KEY"))).await.1
+        let keys = format!("{new},{}", value("MASTER_KEY"));
+        boot(&value("DATABASE_URL"), &keys, &self.conformance).await.1
     }
 }
 
-/// Boots the application on a database that has its tables.
-async fn boot(uri: &str, master_key: &str) -> (AppContext, Arc<TestServer>) {
+/// Boots the application on a database that has its tables. Its answers are held against the document.
+async fn boot(uri: &str, master_key: &str, conformance: &Conformance) -> (AppContext, Arc<TestServer>) {
     let mut config = App::load_config(&Environment::Test).await.unwrap();
     uri.clone_into(&mut config.database.uri);
     config.database.auto_migrate = false;
@@ -147,7 +150,10 @@ async fn boot(uri: &str, master_key: &str) -> (AppContext, Arc<TestServer>) {
     let ctx = boot.app_context.clone();
     // What requests count is stored when a test says so.
     ampout::engine::stop_flusher(&ctx).await;
-    let service = boot.router.unwrap().into_make_service_with_connect_info::<SocketAddr>();
+    let judge = conformance.clone();
+    let follow = move |request, next| judge.clone().follow(request, next);
+    let router = boot.router.unwrap().layer(axum::middleware::from_fn(follow));
+    let service = router.into_make_service_with_connect_info::<SocketAddr>();
     (ctx, Arc::new(TestServer::new(service).unwrap()))
 }
 
@@ -162,15 +168,18 @@ where
     tracing_subscriber::fmt().with_env_filter(filter).with_test_writer().try_init().ok();
     let database = Database::create().await;
     let master_key = BASE64_STANDARD.encode(crypto::random_bytes::<32>());
-    let (ctx, server) = boot(&database.uri, &master_key).await;
+    let conformance = Conformance::default();
+    let (ctx, server) = boot(&database.uri, &master_key, &conformance).await;
     let alice = Client::sign_up(&server, "alice@example.com").await;
     let bob = Client::sign_up(&server, "bob@example.com").await;
     let environment = vec![("DATABASE_URL", database.uri.clone()), ("MASTER_KEY", master_key)];
-    let world = World { server, ctx: ctx.clone(), environment, alice, bob };
+    let judged = conformance.clone();
+    let world = World { server, ctx: ctx.clone(), environment, alice, bob, conformance };
     let outcome = AssertUnwindSafe(test(world)).catch_unwind().await;
     ctx.db.clone().close().await.ok();
     database.remove().await;
     if let Err(panic) = outcome {
         std::panic::resume_unwind(panic);
     }
+    judged.assert();
 }
