@@ -82,12 +82,19 @@ def start(folder, running, **settings):
     raise AssertionError("the application does not answer")
 
 
-def sign_up(base):
-    request = urllib.request.Request(f"{base}/signup", json.dumps({"email": "owner@example.com"}).encode())
-    request.add_header("content-type", "application/json")
+def ask(url, key=None, body=None):
+    """The JSON that is answered to a GET, or to a POST of this body."""
+    headers = {"authorization": f"Bearer {key}"} if key else {}
+    if body is not None:
+        headers["content-type"] = "application/json"
+    request = urllib.request.Request(url, None if body is None else json.dumps(body).encode(), headers)
     opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
     with opener.open(request, timeout=30) as answer:
-        return json.loads(answer.read())["api_key"]["plaintext"]
+        return json.loads(answer.read())
+
+
+def sign_up(base, email="owner@example.com"):
+    return ask(f"{base}/signup", body={"email": email})["api_key"]["plaintext"]
 
 
 def stop(running):

@@ -93,7 +93,7 @@ pub(super) fn webhooks() -> Vec<Operation> {
         post("/webhooks/{id}/deliveries/{delivery_id}/redeliver")
             .named(TAG, "redeliver_webhook_delivery", "Send a delivery again")
             .answers::<Delivery>(202)
-            .refuses(ONE),
+            .refuses(&[Code::WebhookNotFound, Code::Unprocessable]),
     ]
 }
 
