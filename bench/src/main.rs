@@ -2,11 +2,18 @@
 //!
 //!     cargo build --release && cargo run --release -p bench -- campaign --messages 20000 --lanes 10
 //!     cargo run --release -p bench -- webhooks --deliveries 20000 --endpoints 1
+//!     cargo run --release -p bench -- import --rows 1000000
+//!     cargo run --release -p bench -- enroll --contacts 1000000
 //!     cargo run --release -p bench -- requests --rows 1000000
+//!
+//! What they found, and on what machine: docs/BENCHMARKS.md.
 
 mod app;
 mod campaign;
 mod database;
+mod enroll;
+mod import;
+mod people;
 mod process;
 mod requests;
 mod webhooks;
@@ -35,6 +42,10 @@ enum What {
     Campaign(campaign::Arguments),
     /// Deliveries of webhooks to a local receiver.
     Webhooks(webhooks::Arguments),
+    /// A table of contacts, uploaded and imported.
+    Import(import::Arguments),
+    /// An import enrolled in a campaign and dispatched.
+    Enroll(enroll::Arguments),
     /// Requests to the API.
     Requests(requests::Arguments),
 }
@@ -47,6 +58,8 @@ async fn main() -> Result<(), Error> {
     let ran = match arguments.what {
         What::Campaign(campaign) => campaign::measure(campaign, &app).await,
         What::Webhooks(webhooks) => webhooks::measure(webhooks, &app).await,
+        What::Import(import) => import::measure(import, &app).await,
+        What::Enroll(enroll) => enroll::measure(enroll, &app).await,
         What::Requests(requests) => requests::measure(requests, &app).await,
     };
     app.stop().await?;

@@ -4,15 +4,12 @@
 use std::path::Path;
 
 use clap::Args;
-use serde_json::{Value, json};
 use tempfile::TempDir;
 use testkit::api::{Api, Error, text};
 use tokio::{fs, process::Command};
 
-use crate::{app::App, process::Usage, say};
+use crate::{app::App, people, process::Usage, say};
 
-/// Rows of one import in JSON.
-const CHUNK: u64 = 50_000;
 /// Contacts that are asked for one by one, in turn.
 const SAMPLE: usize = 1_000;
 /// Rows of a page that is measured.
@@ -43,16 +40,8 @@ pub struct Arguments {
 /// # Errors
 /// A call that failed, or an answer that is no success under load.
 pub async fn measure(arguments: Arguments, app: &App) -> Result<(), Error> {
-    let api = app.api()?;
-    let account = api.post("/signup", &json!({ "email": "bench@example.com" })).await?;
-    let key = text(&account, "/api_key/plaintext")?;
-    let api = api.with_key(key.clone());
-    let mut from = 0;
-    while from < arguments.rows {
-        let to = arguments.rows.min(from + CHUNK);
-        api.post("/contact_imports", &contacts(from, to)).await?;
-        from = to;
-    }
+    let (api, key) = people::sign_up(app.api()?).await?;
+    people::import(&api, people::table(arguments.rows)?, app.within).await?;
     let first = format!("/contacts?limit={PAGE}");
     let deep = format!("{first}&after={}", cursor_at(&api, (arguments.deep_page.max(2) - 1) * PAGE).await?);
     let load = Load { arguments, app, key: &key, scripts: tempfile::tempdir()? };
@@ -61,17 +50,6 @@ pub async fn measure(arguments: Arguments, app: &App) -> Result<(), Error> {
     load.run("first_page", &gets(&[first])).await?;
     load.run("deep_page", &gets(&[deep])).await?;
     load.run("keyed_post", POSTS).await
-}
-
-fn contacts(from: u64, to: u64) -> Value {
-    let people = (from..to).map(|n| {
-        json!({
-            "email": format!("person-{n}@example.com"), "first_name": format!("First{n}"),
-            "last_name": format!("Last{n}"), "company": format!("Company {n}"),
-            "custom": { "city": format!("City {n}") },
-        })
-    });
-    json!({ "contact_import": { "name": format!("From {from}"), "contacts": people.collect::<Vec<_>>() } })
 }
 
 /// The id of the row with that place in the list.

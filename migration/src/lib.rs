@@ -18,6 +18,7 @@ mod m20261124_000030_create_idempotency_keys;
 mod m20261124_000031_create_usage;
 mod m20261124_000032_index_deliveries;
 mod m20261124_000040_index_bounces;
+mod m20261128_000060_index_lists;
 
 /// All steps in order.
 #[derive(Debug)]
@@ -40,6 +41,7 @@ impl MigratorTrait for Migrator {
             Box::new(m20261124_000031_create_usage::Migration),
             Box::new(m20261124_000032_index_deliveries::Migration),
             Box::new(m20261124_000040_index_bounces::Migration),
+            Box::new(m20261128_000060_index_lists::Migration),
         ]
     }
 }

@@ -10,7 +10,6 @@ use loco_rs::{
     controller::Routes,
     prelude::{get, post},
 };
-use sea_orm::{ColumnTrait, QueryFilter};
 
 use crate::{
     clock::Timestamp,
@@ -20,7 +19,7 @@ use crate::{
     metrics,
     models::{
         contact_imports::{self, Column, Entity},
-        contacts,
+        contacts::{self, Listing},
     },
     params::contact_imports::{NewContactImport, NewTable},
     state::AppState,
@@ -92,9 +91,7 @@ async fn show(path: PathIds, scope: Scope, _: Query<NoFields>) -> ApiResult<Json
 #[debug_handler(state = AppContext)]
 async fn list_contacts(path: PathIds, scope: Scope, list: List) -> ApiResult<Listed<Contact>> {
     let import = scope.get::<Entity>(path.id("id", Entity::MISSING)?).await?;
-    // ix_contacts_import
-    let rows = scope.find::<contacts::Entity>().filter(contacts::Column::ContactImportId.eq(import.id));
-    let rows = list.page.apply(rows, contacts::Column::Id).all(&scope.db()).await?;
+    let rows = contacts::page(&scope, list.page, Listing::Import(import.id)).await?;
     Ok(list.answer(rows, |row| row.id, Contact::from))
 }
 

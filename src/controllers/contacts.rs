@@ -2,13 +2,12 @@
 
 use axum::{Json, debug_handler, extract::State};
 use loco_rs::{app::AppContext, controller::Routes, prelude::get};
-use sea_orm::{ColumnTrait, QueryFilter};
 
 use crate::{
     clock::Timestamp,
     errors::ApiResult,
     http::{List, Listed, NoFields, PathIds, Query, Write},
-    models::contacts::{self, Column, Entity},
+    models::contacts::{self, Entity, Listing},
     params::contacts::{ContactChange, ContactFilters},
     state::AppState,
     tenancy::{Scope, TenantEntity},
@@ -25,12 +24,8 @@ pub fn routes() -> Routes {
 
 #[debug_handler(state = AppContext)]
 async fn list(scope: Scope, list: List<ContactFilters>) -> ApiResult<Listed<Contact>> {
-    let mut rows = scope.find::<Entity>();
-    if let Some(email) = &list.filters.email {
-        // uq_contacts_email
-        rows = rows.filter(Column::EmailKey.eq(email.trim().to_ascii_lowercase()));
-    }
-    let rows = list.page.apply(rows, Column::Id).all(&scope.db()).await?;
+    let listing = list.filters.email.as_deref().map_or(Listing::All, Listing::Address);
+    let rows = contacts::page(&scope, list.page, listing).await?;
     Ok(list.answer(rows, |row| row.id, Contact::from))
 }
 

@@ -1,6 +1,8 @@
 //! Reads a kept table a slice at a time, outside any transaction. What it holds is bounded: a piece of the text, a
 //! record, the contacts of a slice.
 
+use std::time::Duration;
+
 use uuid::Uuid;
 
 use super::{
@@ -17,10 +19,14 @@ use crate::{
     tenancy::Scope,
 };
 
-/// The most rows of a slice: its transaction is the only writer of SQLite, and must be short.
-const MOST_ROWS: u64 = 4_000;
+/// Rows of the first slice. A slice's transaction is the only writer of SQLite, and must be short.
+const FIRST_ROWS: u64 = 4_000;
+/// The fewest and the most rows of a later one.
+const ROWS: std::ops::RangeInclusive<u64> = 500..=16_000;
 /// The most bytes of a slice, for rows that are large.
-const MOST_BYTES: usize = 2 << 20;
+const MOST_BYTES: usize = 4 << 20;
+/// How long the transaction of a slice is to take: well under the half second that nobody may hold SQLite's writer.
+const AIM: Duration = Duration::from_millis(200);
 
 /// Reads one upload; keeps the piece at which it is.
 #[derive(Debug)]
@@ -29,13 +35,21 @@ pub struct Reader {
     columns: Columns,
     bytes: i64,
     piece: Option<(i64, Vec<u8>)>,
+    rows: u64,
 }
 
 impl Reader {
     /// Of an upload as it is stored.
     pub fn new(upload: &import_uploads::Model) -> Self {
         let columns = Columns::from_stored(&upload.columns);
-        Self { upload_id: upload.id, columns, bytes: upload.bytes, piece: None }
+        Self { upload_id: upload.id, columns, bytes: upload.bytes, piece: None, rows: FIRST_ROWS }
+    }
+
+    /// Makes later slices larger or smaller, after one of so many rows took so long to be stored.
+    pub fn pace(&mut self, rows: u64, took: Duration) {
+        if rows > 0 {
+            self.rows = paced(rows, took).clamp(*ROWS.start(), *ROWS.end());
+        }
     }
 
     /// The rows from `position` on, the first of them being the row of number `index`.
@@ -46,7 +60,7 @@ impl Reader {
         let mut cutter = Cutter::new();
         let mut slice = Slice { from: position, to: position, ..Slice::default() };
         let mut at = position;
-        while !slice.last && !is_full(&slice) {
+        while !slice.last && !self.is_full(&slice) {
             self.load(scope, at).await?;
             let (taken, cut) = cutter.take(self.rest(at));
             at += i64::try_from(taken).unwrap_or_default();
@@ -60,6 +74,11 @@ impl Reader {
             }
         }
         Ok(slice)
+    }
+
+    fn is_full(&self, slice: &Slice) -> bool {
+        let bytes = usize::try_from(slice.to - slice.from).unwrap_or(usize::MAX);
+        slice.rows >= self.rows || bytes >= MOST_BYTES
     }
 
     /// Has the piece of a byte at hand. Behind the last byte of the text there is none.
@@ -100,7 +119,24 @@ fn take(slice: &mut Slice, columns: &Columns, cutter: &Cutter, cut: Cut, first: 
     slice.rows += 1;
 }
 
-fn is_full(slice: &Slice) -> bool {
-    let bytes = usize::try_from(slice.to - slice.from).unwrap_or(usize::MAX);
-    slice.rows >= MOST_ROWS || bytes >= MOST_BYTES
+/// As many rows as take [`AIM`], at most twice as many as before.
+fn paced(rows: u64, took: Duration) -> u64 {
+    let fit = u128::from(rows).saturating_mul(AIM.as_micros()) / took.as_micros().max(1);
+    u64::try_from(fit).unwrap_or(u64::MAX).min(rows.saturating_mul(2))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_slice_grows_and_shrinks_to_what_fits_its_time_and_at_most_doubles() {
+        let millis = Duration::from_millis;
+        assert_eq!(paced(4_000, millis(200)), 4_000);
+        assert_eq!(paced(4_000, millis(160)), 5_000);
+        assert_eq!(paced(4_000, millis(800)), 1_000);
+        assert_eq!(paced(4_000, millis(1)), 8_000);
+        assert_eq!(paced(4_000, Duration::ZERO), 8_000);
+        assert_eq!(paced(u64::MAX, millis(100)), u64::MAX);
+    }
 }

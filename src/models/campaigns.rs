@@ -5,7 +5,7 @@
 
 pub mod overview;
 
-use sea_orm::{ActiveValue::Set, ColumnTrait, QueryFilter, sea_query::Expr};
+use sea_orm::{ActiveValue::Set, ColumnTrait, QueryFilter, Select, sea_query::Expr};
 use uuid::Uuid;
 
 pub use super::_entities::campaigns::{ActiveModel, Column, Entity, Model};
@@ -169,7 +169,16 @@ pub async fn page(
     status: Option<CampaignStatus>,
     outreach_id: Option<Uuid>,
 ) -> ApiResult<Vec<Model>> {
-    // uq_campaigns_account, ix_campaigns_status, ix_campaigns_outreach: each ends with the id.
+    Ok(page_of(scope, page, status, outreach_id).all(&scope.db()).await?)
+}
+
+/// The query of [`page`]. `uq_campaigns_account`, `ix_campaigns_status`, `ix_campaigns_outreach`: each ends with the id.
+pub fn page_of(
+    scope: &Scope,
+    page: Page,
+    status: Option<CampaignStatus>,
+    outreach_id: Option<Uuid>,
+) -> Select<Entity> {
     let mut rows = scope.find::<Entity>();
     if let Some(status) = status {
         rows = rows.filter(Column::Status.eq(status));
@@ -177,7 +186,7 @@ pub async fn page(
     if let Some(outreach_id) = outreach_id {
         rows = rows.filter(Column::OutreachId.eq(outreach_id));
     }
-    Ok(page.apply(rows, Column::Id).all(&scope.db()).await?)
+    page.apply(rows, Column::Id)
 }
 
 /// The outreach must be there before anything else is said of the campaign.

@@ -80,11 +80,16 @@ pub async fn create(scope: &Scope, key: &SuppressionKey, new: NewImport, now: Ti
     import.invalid_count = i64::try_from(invalid_count).unwrap_or(i64::MAX);
     import.invalid = (!invalid.is_empty()).then(|| serde_json::json!(invalid));
     import.processed_rows = given.saturating_add(import.invalid_count);
+    (import.record_count, import.contact_count) = (given, given);
     scope.insert::<Entity>(import.clone()).await?;
     let inserted = contact_rows::insert(scope, key, import.id, valid, now).await?;
-    import.record_count = i64::try_from(inserted).unwrap_or(i64::MAX);
-    import.contact_count = import.record_count;
-    import.skipped = given.saturating_sub(import.record_count);
+    let inserted = i64::try_from(inserted).unwrap_or(i64::MAX);
+    // Mostly every row is new, and the import stands as it was written.
+    if inserted == given {
+        return Ok(import);
+    }
+    (import.record_count, import.contact_count) = (inserted, inserted);
+    import.skipped = given.saturating_sub(inserted);
     let sql = "UPDATE contact_imports SET record_count = $3, contact_count = $3, skipped = $4 \
                WHERE account_id = $1 AND id = $2";
     scope.execute(sql, [import.id.into(), import.record_count.into(), import.skipped.into()]).await?;

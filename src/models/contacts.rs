@@ -3,7 +3,8 @@
 //! A visible contact holds its address for its account (`email_key`); a deleted one has given it up.
 
 use sea_orm::{
-    ActiveValue::Set, ColumnTrait, IntoActiveModel, QueryFilter, QueryOrder, QuerySelect, sea_query::Expr,
+    ActiveValue::Set, ColumnTrait, IntoActiveModel, QueryFilter, QueryOrder, QuerySelect, Select,
+    sea_query::Expr,
 };
 use uuid::Uuid;
 
@@ -20,10 +21,11 @@ use crate::{
     clock::Timestamp,
     crypto::SuppressionKey,
     errors::{ApiError, ApiResult, Constraint, Failures, Reason, on_constraint},
+    paging::Page,
     tenancy::{Scope, TenantEntity, tenant_entity},
 };
 
-tenant_entity!(contacts, ContactNotFound, visible: "contacts.deleted_at IS NULL AND NOT EXISTS (SELECT 1 FROM contact_imports ci WHERE ci.id = contacts.contact_import_id AND ci.deleted_at IS NOT NULL)");
+tenant_entity!(contacts, ContactNotFound, visible: "contacts.deleted_at IS NULL AND (SELECT ci.deleted_at FROM contact_imports ci WHERE ci.id = contacts.contact_import_id) IS NULL");
 
 /// The address is another contact's.
 const EMAIL_TAKEN: Constraint =
@@ -47,22 +49,56 @@ pub struct Change {
     pub custom: Option<CustomFields>,
 }
 
+/// Which contacts of the account are listed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Listing<'a> {
+    /// All: `uq_contacts_account`.
+    All,
+    /// The one with this address: `uq_contacts_email`.
+    Address(&'a str),
+    /// Those of an import: `ix_contacts_import`.
+    Import(Uuid),
+}
+
+/// A page of contacts, newest first.
+///
+/// # Errors
+/// What the database refuses.
+pub async fn page(scope: &Scope, page: Page, listing: Listing<'_>) -> ApiResult<Vec<Model>> {
+    Ok(page_of(scope, page, listing).all(&scope.db()).await?)
+}
+
+/// The query of [`page`]. Each index is in the order of the page, and each row looks its import up by itself.
+pub fn page_of(scope: &Scope, page: Page, listing: Listing<'_>) -> Select<Entity> {
+    let rows = scope.find::<Entity>();
+    let rows = match listing {
+        Listing::All => rows,
+        Listing::Address(email) => rows.filter(Column::EmailKey.eq(email.trim().to_ascii_lowercase())),
+        Listing::Import(id) => rows.filter(Column::ContactImportId.eq(id)),
+    };
+    page.apply(rows, Column::Id)
+}
+
 /// The newest enrollments of a contact in campaigns that are not deleted.
 ///
 /// # Errors
 /// What the database refuses.
 pub async fn latest_enrollments(scope: &Scope, contact_id: Uuid) -> ApiResult<Vec<enrollments::Model>> {
-    // ix_enrollments_contact; the campaign by its primary key
-    let rows = scope
+    Ok(latest_enrollments_of(scope, contact_id).all(&scope.db()).await?)
+}
+
+/// The query of [`latest_enrollments`]: `ix_enrollments_contact`; the campaign by its primary key.
+pub fn latest_enrollments_of(scope: &Scope, contact_id: Uuid) -> Select<enrollments::Entity> {
+    scope
         .find::<enrollments::Entity>()
         .filter(enrollments::Column::ContactId.eq(contact_id))
         .filter(Expr::cust(LIVE_CAMPAIGN))
         .order_by_desc(enrollments::Column::Id)
-        .limit(SHOWN_ENROLLMENTS);
-    Ok(rows.all(&scope.db()).await?)
+        .limit(SHOWN_ENROLLMENTS)
 }
 
-const LIVE_CAMPAIGN: &str = "NOT EXISTS (SELECT 1 FROM campaigns ca WHERE ca.id = enrollments.campaign_id AND ca.deleted_at IS NOT NULL)";
+const LIVE_CAMPAIGN: &str =
+    "(SELECT ca.deleted_at FROM campaigns ca WHERE ca.id = enrollments.campaign_id) IS NULL";
 
 /// Changes a contact.
 ///

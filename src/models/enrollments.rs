@@ -11,7 +11,7 @@ pub use enroll::{
 pub use stop::{Stop, stop_contacts, stop_one};
 
 pub use super::_entities::enrollments::{ActiveModel, Column, Entity, Model};
-use sea_orm::{ColumnTrait, QueryFilter};
+use sea_orm::{ColumnTrait, QueryFilter, Select};
 use uuid::Uuid;
 
 use super::states::EnrollmentStatus;
@@ -21,7 +21,7 @@ use crate::{
     tenancy::{Scope, tenant_entity},
 };
 
-tenant_entity!(enrollments, NotFound, visible: "EXISTS (SELECT 1 FROM contacts c JOIN contact_imports ci ON ci.id = c.contact_import_id WHERE c.id = enrollments.contact_id AND c.deleted_at IS NULL AND ci.deleted_at IS NULL)");
+tenant_entity!(enrollments, NotFound, visible: "(SELECT 1 FROM contacts c JOIN contact_imports ci ON ci.id = c.contact_import_id WHERE c.id = enrollments.contact_id AND c.deleted_at IS NULL AND ci.deleted_at IS NULL) IS NOT NULL");
 
 /// A page of a campaign's enrollments, newest first.
 ///
@@ -34,7 +34,18 @@ pub async fn page(
     status: Option<EnrollmentStatus>,
     batch_number: Option<i32>,
 ) -> ApiResult<Vec<Model>> {
-    // ix_enrollments_page, ix_enrollments_status, ix_enrollments_batch_number
+    Ok(page_of(scope, campaign_id, page, status, batch_number).all(&scope.db()).await?)
+}
+
+/// The query of [`page`]. `ix_enrollments_page`, `ix_enrollments_status`, `ix_enrollments_batch_number`: each in the order
+/// of the page.
+pub fn page_of(
+    scope: &Scope,
+    campaign_id: Uuid,
+    page: Page,
+    status: Option<EnrollmentStatus>,
+    batch_number: Option<i32>,
+) -> Select<Entity> {
     let mut rows = scope.find::<Entity>().filter(Column::CampaignId.eq(campaign_id));
     if let Some(status) = status {
         rows = rows.filter(Column::Status.eq(status));
@@ -42,5 +53,5 @@ pub async fn page(
     if let Some(number) = batch_number {
         rows = rows.filter(Column::BatchNumber.eq(number));
     }
-    Ok(page.apply(rows, Column::Id).all(&scope.db()).await?)
+    page.apply(rows, Column::Id)
 }

@@ -43,12 +43,14 @@ pub struct Slice {
     pub last: bool,
 }
 
-/// Whether a table has more to be read.
+/// What became of a slice.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Progress {
-    /// It has.
+    /// It is stored, and the table has more.
     GoesOn,
-    /// It was read to its end.
+    /// Nothing: another runner stored it before.
+    Overtaken,
+    /// The table was read to its end.
     Ended,
 }
 
@@ -95,7 +97,7 @@ pub async fn advance(
         return Ok(Progress::Ended);
     }
     if upload.position != slice.from {
-        return Ok(Progress::GoesOn);
+        return Ok(Progress::Overtaken);
     }
     let (end, last) = (slice.to, slice.last);
     let given = count(slice.valid.len());

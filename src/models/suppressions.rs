@@ -67,15 +67,6 @@ pub async fn among(scope: &Scope, hashes: &[AddressHash]) -> ApiResult<HashMap<A
     Ok(found)
 }
 
-/// Whether the account has any suppression at all, which saves most imports the hashing.
-///
-/// # Errors
-/// What the database refuses.
-pub async fn any(scope: &Scope) -> ApiResult<bool> {
-    let row = scope.query_one("SELECT 1 AS one FROM suppressions WHERE account_id = $1 LIMIT 1", []).await?;
-    Ok(row.is_some())
-}
-
 /// Since when this address is suppressed, if it is.
 ///
 /// # Errors

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use sea_orm::{ColumnTrait, DbErr, FromQueryResult, QueryFilter, sea_query::Expr};
+use sea_orm::{ColumnTrait, DbErr, FromQueryResult, QueryFilter, Select, sea_query::Expr};
 use uuid::Uuid;
 
 pub use super::_entities::{
@@ -34,9 +34,13 @@ pub const KEEP: Duration = Duration::from_secs(30 * 86_400);
 /// `webhook_not_found`.
 pub async fn page(scope: &Scope, webhook_id: Uuid, page: Page) -> ApiResult<Vec<Model>> {
     scope.get::<webhooks::Entity>(webhook_id).await?;
-    // ix_webhook_deliveries_page
+    Ok(page_of(scope, webhook_id, page).all(&scope.db()).await?)
+}
+
+/// The query of [`page`]: `ix_webhook_deliveries_page`.
+pub fn page_of(scope: &Scope, webhook_id: Uuid, page: Page) -> Select<Entity> {
     let rows = scope.find::<Entity>().filter(Column::WebhookId.eq(webhook_id));
-    Ok(page.apply(rows, Column::Id).all(&scope.db()).await?)
+    page.apply(rows, Column::Id)
 }
 
 /// A delivery of a webhook, with its last attempts, oldest first.

@@ -1,6 +1,8 @@
 //! Reads a table that was uploaded, a slice per transaction. Run twice, or again after a crash, it goes on where the last
 //! commit ended.
 
+use std::time::{Duration, Instant};
+
 use async_trait::async_trait;
 use futures_util::{FutureExt, future::BoxFuture};
 use loco_rs::{Result, app::AppContext, prelude::BackgroundWorker};
@@ -19,7 +21,7 @@ use crate::{
     },
     sending::points,
     state::AppState,
-    tenancy::{Conn, SystemScope},
+    tenancy::{Conn, Scope, SystemScope},
 };
 
 /// The worker.
@@ -53,27 +55,49 @@ impl BackgroundWorker<Args> for ImportContacts {
     }
 }
 
-/// Reads the table to its end.
+/// Reads the table to its end, from where its last commit ended: at first, and whenever another runner was faster.
 async fn read(state: &AppState, args: Args) -> ApiResult<()> {
     let scope = SystemScope::new(Conn::Pool(state.db.pool().clone())).account(args.account_id);
-    let mut reader = None;
     loop {
         let upload = scope.get::<import_uploads::Entity>(args.import_upload_id).await?;
         let import_id = upload.contact_import_id.ok_or_else(|| ApiError::new(Code::NotFound))?;
         let import = scope.get::<contact_imports::Entity>(import_id).await?;
         let index = u64::try_from(import.processed_rows).unwrap_or_default();
-        let reader = reader.get_or_insert_with(|| Reader::new(&upload));
-        let slice = reader.slice(&scope, upload.position, index).await?;
-        if store(state, args, slice).await? == Progress::Ended {
+        if read_on(state, args, &scope, &upload, index).await? == Progress::Ended {
             return Ok(());
         }
     }
 }
 
-/// Stores what a slice holds.
-async fn store(state: &AppState, args: Args, slice: Slice) -> ApiResult<Progress> {
+/// Reads on from where an upload stands. While the database stores one slice, the next is read.
+async fn read_on(
+    state: &AppState,
+    args: Args,
+    scope: &Scope,
+    upload: &import_uploads::Model,
+    mut index: u64,
+) -> ApiResult<Progress> {
+    let mut reader = Reader::new(upload);
+    let mut slice = reader.slice(scope, upload.position, index).await?;
+    loop {
+        let (rows, to) = (slice.rows, slice.to);
+        index += rows;
+        let (stored, next) = tokio::join!(store(state, args, slice), reader.slice(scope, to, index));
+        let (progress, held) = stored?;
+        if progress != Progress::GoesOn {
+            return Ok(progress);
+        }
+        reader.pace(rows, held);
+        slice = next?;
+    }
+}
+
+/// Stores what a slice holds; answers also how long its transaction was open.
+async fn store(state: &AppState, args: Args, slice: Slice) -> ApiResult<(Progress, Duration)> {
     let key = &state.suppression_key;
+    let mut begun = Instant::now();
     let progress = SystemScope::in_transaction(&state.db, async |system| {
+        begun = Instant::now();
         let scope = system.account(args.account_id);
         let upload_id = args.import_upload_id;
         let progress = import_progress::advance(&scope, key, upload_id, slice, Timestamp::now()).await?;
@@ -82,7 +106,7 @@ async fn store(state: &AppState, args: Args, slice: Slice) -> ApiResult<Progress
     })
     .await?;
     points::reach("import_after_commit");
-    Ok(progress)
+    Ok((progress, begun.elapsed()))
 }
 
 /// The last attempt failed: the client is told that nothing more will come.

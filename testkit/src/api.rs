@@ -1,7 +1,7 @@
 //! Calls of the application's API, with the key once there is one: for the demo and the benchmark, which look at it from
 //! the outside.
 
-use reqwest::{Client, Method};
+use reqwest::{Client, Method, RequestBuilder};
 use serde_json::Value;
 
 /// Anything that goes wrong; it is shown and nothing else.
@@ -47,22 +47,35 @@ impl Api {
         self.call(Method::POST, path, Some(body)).await
     }
 
-    async fn call(&self, method: Method, path: &str, body: Option<&Value>) -> Result<Value, Error> {
-        let mut request = self.client.request(method.clone(), format!("{}{path}", self.base));
-        if let Some(key) = &self.key {
-            request = request.bearer_auth(key);
-        }
-        if let Some(body) = body {
-            request = request.json(body);
-        }
-        let answer = request.send().await?;
-        let status = answer.status();
-        let text = answer.text().await?;
-        if !status.is_success() {
-            return Err(format!("{method} {path}: {status} {text}").into());
-        }
-        Ok(serde_json::from_str(&text)?)
+    /// The answer to a POST of a table.
+    ///
+    /// # Errors
+    /// As [`Self::get`].
+    pub async fn post_csv(&self, path: &str, table: Vec<u8>) -> Result<Value, Error> {
+        let request = self.request(Method::POST, path).header("content-type", "text/csv").body(table);
+        answer_of(request, &Method::POST, path).await
     }
+
+    async fn call(&self, method: Method, path: &str, body: Option<&Value>) -> Result<Value, Error> {
+        let request = self.request(method.clone(), path);
+        let request = if let Some(body) = body { request.json(body) } else { request };
+        answer_of(request, &method, path).await
+    }
+
+    fn request(&self, method: Method, path: &str) -> RequestBuilder {
+        let request = self.client.request(method, format!("{}{path}", self.base));
+        if let Some(key) = &self.key { request.bearer_auth(key) } else { request }
+    }
+}
+
+async fn answer_of(request: RequestBuilder, method: &Method, path: &str) -> Result<Value, Error> {
+    let answer = request.send().await?;
+    let status = answer.status();
+    let text = answer.text().await?;
+    if !status.is_success() {
+        return Err(format!("{method} {path}: {status} {text}").into());
+    }
+    Ok(serde_json::from_str(&text)?)
 }
 
 /// A text inside an answer, named by a JSON pointer.

@@ -7,3 +7,4 @@ mod hostile;
 mod layers;
 mod openapi;
 mod paging;
+mod plans;

@@ -14,7 +14,7 @@ use crate::{
 };
 
 /// The lists of the contract. A new one is added here.
-const LISTS: [&str; 12] = [
+pub const LISTS: [&str; 12] = [
     "/api_keys",
     "/campaigns",
     "/campaigns/{campaign_id}/enrollment_skips",

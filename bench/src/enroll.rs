@@ -1,0 +1,63 @@
+//! How long it takes to enroll a large import in a campaign, and then to dispatch it: both from the request until all of
+//! it is done.
+
+use std::time::Instant;
+
+use clap::Args;
+use serde_json::json;
+use testkit::{
+    api::{Error, number, text},
+    sink::{Keep, Sink},
+};
+
+use crate::{app::App, campaign, people, process::Usage, say};
+
+/// What is enrolled.
+#[derive(Clone, Copy, Debug, Args)]
+pub struct Arguments {
+    /// Contacts of the import.
+    #[arg(long, default_value_t = 1_000_000)]
+    contacts: u64,
+    /// Contacts of a batch.
+    #[arg(long, default_value_t = 10_000)]
+    batch_size: u32,
+}
+
+/// Enrolls and dispatches them, and says how long that took.
+///
+/// # Errors
+/// A call that failed, or a contact that was left out.
+pub async fn measure(arguments: Arguments, app: &App) -> Result<(), Error> {
+    let Arguments { contacts, batch_size } = arguments;
+    let sink = Sink::builder().keep(Keep::Tally).start().await?;
+    let (api, _) = people::sign_up(app.api()?).await?;
+    let import = people::import(&api, people::table(contacts)?, app.within).await?;
+    let made = api.post("/campaigns", &campaign::campaign(1, sink.port())).await?;
+    let path = format!("/campaigns/{}", text(&made, "/id")?);
+    let body = json!({ "contact_import_id": text(&import, "/id")?, "batch_size": batch_size });
+    let (before, begun) = (Usage::of(app.pid())?, Instant::now());
+    let mut enrolled = api.post(&format!("{path}/enroll"), &body).await?;
+    if enrolled.get("status").is_some() {
+        let job = format!("{path}/enroll_jobs/{}", text(&enrolled, "/id")?);
+        enrolled = people::ended(&api, &job, app.within).await?;
+    }
+    let (took, after) = (begun.elapsed().as_secs_f64(), Usage::of(app.pid())?);
+    let begun = Instant::now();
+    let dispatched = api.post(&format!("{path}/dispatch"), &json!({})).await?;
+    let dispatch = begun.elapsed().as_secs_f64();
+    let used = after.since(&before);
+    let count = f64::from(u32::try_from(contacts)?);
+    say(&format!("database={} contacts={contacts} batch_size={batch_size}", app.database.kind()))?;
+    say(&format!("enroll_seconds={took:.2} per_second={:.0} dispatch_seconds={dispatch:.3}", count / took))?;
+    say(&format!(
+        "cpu_us_per_contact={:.1} peak_rss_mib={} before={}",
+        used.cpu.as_secs_f64() * 1e6 / count,
+        used.peak_kib / 1024,
+        before.peak_kib / 1024
+    ))?;
+    if (number(&enrolled, "/enrolled")?, number(&dispatched, "/dispatched")?) == (contacts, contacts) {
+        Ok(())
+    } else {
+        Err(format!("not everybody was enrolled: {enrolled} {dispatched}").into())
+    }
+}
