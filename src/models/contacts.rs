@@ -50,7 +50,7 @@ pub struct Change {
 }
 
 /// Which contacts of the account are listed.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Listing<'a> {
     /// All: `uq_contacts_account`.
     All,
