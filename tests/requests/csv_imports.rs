@@ -8,7 +8,7 @@ use ampout::{
     errors::Code,
     imports::Reader,
     jobs::DbQueue,
-    models::{import_progress, import_uploads},
+    models::{import_progress, import_uploads, suppressions},
     tenancy::{Conn, SystemScope},
 };
 use axum::http::StatusCode;
@@ -18,7 +18,7 @@ use testkit::wait::eventually;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
-use super::recipients::{count, import};
+use super::recipients::{count, import, scope};
 use crate::{
     models::removal::remove_all,
     support::{Client, World, campaign::DEADLINE, id_of, world},
@@ -287,6 +287,56 @@ async fn the_same_key_and_table_import_once_and_another_table_is_a_conflict() {
         for (table, left) in [("contact_imports", 2), ("contacts", 18_000), ("import_chunks", 0)] {
             assert_eq!(w.number(&format!("SELECT count(*) FROM {table}"), []).await, left, "{table}");
         }
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_table_keeps_to_suppressions_and_takes_what_a_deleted_import_held() {
+    world(|w| async move {
+        let text = "email,seats\nGone@example.com,1\nheld@example.com,2\nnew@example.com,3\n";
+        for client in [&w.alice, &w.bob] {
+            import(client, &["held@example.com"]).await;
+        }
+        let held = w.alice.seen("/contact_imports").await;
+        w.alice
+            .delete(&format!("/contact_imports/{}", held[0]["id"].as_str().unwrap()))
+            .await
+            .assert_status_ok();
+        let (key, now) = (w.state().suppression_key, Timestamp::now());
+        suppressions::unsubscribe(&scope(&w, &w.alice), &key, "gone@example.com", now).await.unwrap();
+        for (client, records, unsubscribed) in [(&w.alice, 3, 1), (&w.bob, 2, 0)] {
+            let seen = imported(&w, client, text).await;
+            assert_eq!((&seen["record_count"], &seen["skipped"]), (&json!(records), &json!(3 - records)));
+            let stopped = "contacts WHERE account_id = $1 AND unsubscribed_at IS NOT NULL";
+            assert_eq!(count(&w, client, stopped).await, unsubscribed);
+        }
+        let mine = w.alice.seen("/contacts?email=held@example.com").await;
+        assert_eq!(mine[0]["custom"], json!({"seats": "2"}));
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn an_upload_that_was_broken_off_is_removed_when_it_is_old_and_not_before() {
+    world(|w| async move {
+        let hours = |count: u64| Duration::from_secs(count * 3600);
+        let (db, mut kept) = (w.db(), vec![]);
+        for age in [hours(3), hours(1)] {
+            let begun = Timestamp::now().minus(age);
+            let id = SystemScope::in_transaction(&db, async |system| {
+                let scope = system.account(w.alice.account_id.parse().unwrap());
+                let id = import_uploads::begin(&scope, json!(["email"]), 6, begun).await?;
+                for number in 0..40 {
+                    import_uploads::keep(&scope, id, number, b"jo@example.com\n".to_vec()).await?;
+                }
+                ampout::errors::ApiResult::Ok(id)
+            });
+            kept.push(id.await.unwrap());
+        }
+        remove_all(&w).await;
+        assert_eq!(w.ids("SELECT id FROM import_uploads", []).await, kept[1..]);
+        assert_eq!(w.number("SELECT count(*) FROM import_chunks", []).await, 40);
     })
     .await;
 }
