@@ -261,7 +261,11 @@ async fn a_deleted_import_stops_and_leaves_nothing() {
         for table in ["contact_imports", "contacts", "import_uploads", "import_chunks"] {
             assert_eq!(w.number(&format!("SELECT count(*) FROM {table}"), []).await, 0, "{table}");
         }
-        assert_eq!(w.number("SELECT count(*) FROM jobs WHERE status = 'completed'", []).await, 1);
+        assert_eq!(
+            w.number("SELECT count(*) FROM jobs WHERE name = 'ImportContacts' AND status = 'completed'", [])
+                .await,
+            1
+        );
     })
     .await;
 }
