@@ -10,7 +10,10 @@ use crate::{
     clock::{Timestamp, new_id},
     db::{Db, RowLock, clock_sql, lock_sql},
     errors::ApiResult,
-    models::mailboxes::{self, Name},
+    models::{
+        mailboxes::{self, Name},
+        sql::{holes, uuids},
+    },
     tenancy::{Conn, SystemScope},
 };
 
@@ -53,22 +56,36 @@ pub enum Left {
     Failed(&'static str),
 }
 
-/// Takes mailboxes that are due and that nobody reads. `ix_mailboxes_due`
+/// Takes mailboxes that are due and that nobody reads, of accounts other than these. `ix_mailboxes_due`
 ///
 /// # Errors
 /// What the database refuses.
-pub async fn claim(db: &Db, process: Uuid, most: usize, now: Timestamp) -> ApiResult<Vec<Leased>> {
+pub async fn claim(
+    db: &Db,
+    process: Uuid,
+    most: usize,
+    crowded: &[Uuid],
+    now: Timestamp,
+) -> ApiResult<Vec<Leased>> {
     let clock = clock_sql(db.backend());
-    let free = format!(
-        "next_poll_at <= $1 AND (leased_until IS NULL OR leased_until < (SELECT {clock}) OR process_id IN \
-         (SELECT id FROM engine_processes WHERE dead_at IS NOT NULL))"
-    );
+    let free = |first: usize| {
+        let others = match crowded.len() {
+            0 => String::new(),
+            count => format!(" AND account_id NOT IN ({})", holes(first, count)),
+        };
+        format!(
+            "next_poll_at <= $1{others} AND (leased_until IS NULL OR leased_until < (SELECT {clock}) OR process_id IN \
+             (SELECT id FROM engine_processes WHERE dead_at IS NOT NULL))"
+        )
+    };
     // Looked at without a write, so that an idle engine writes nothing.
-    let look = format!("SELECT id FROM mailboxes WHERE {free} LIMIT 1");
+    let look = format!("SELECT id FROM mailboxes WHERE {} LIMIT 1", free(2));
     let reading = SystemScope::new(Conn::Pool(db.pool().clone()));
-    if most == 0 || reading.query_one(&look, [now.micros().into()]).await?.is_none() {
+    let due_now = std::iter::once(now.micros().into()).chain(uuids(crowded));
+    if most == 0 || reading.query_one(&look, due_now).await?.is_none() {
         return Ok(Vec::new());
     }
+    let free = free(6);
     let lock = lock_sql(db.backend(), RowLock::UpdateSkipLocked);
     let sql = format!(
         "UPDATE mailboxes SET process_id = $2, lease_token = $3, leased_until = (SELECT {clock}) + $4 \
@@ -81,7 +98,7 @@ pub async fn claim(db: &Db, process: Uuid, most: usize, now: Timestamp) -> ApiRe
     let most = i64::try_from(most).unwrap_or(i64::MAX);
     SystemScope::in_transaction(db, async |system| {
         let values = [now.micros().into(), process.into(), token.into(), lease.into(), most.into()];
-        let rows = system.query(&sql, values).await?;
+        let rows = system.query(&sql, values.into_iter().chain(uuids(crowded))).await?;
         Ok(rows.iter().map(|row| Leased::of(row, token)).collect::<Result<_, DbErr>>()?)
     })
     .await

@@ -64,6 +64,7 @@ struct Seen {
 struct Reader<'a> {
     state: &'a AppState,
     mailbox: &'a Leased,
+    users: &'a [User],
     own: Vec<String>,
     seen: Seen,
 }
@@ -101,11 +102,13 @@ async fn read(state: &AppState, mailbox: &Leased) -> Result<Left, Ended> {
     let scope = SystemScope::new(Conn::Pool(state.db.pool().clone())).account(mailbox.account_id);
     let users = mailboxes::users_of(&scope, mailbox.id).await?;
     // Before the first send there is nothing to look for, and people's mail is not ours to read.
-    let Some(first_send) = mailboxes::first_send(&scope, &users).await? else { return Ok(Left::Idle) };
+    if mailbox.uid_validity.is_none() && mailboxes::first_send(&scope, &users).await?.is_none() {
+        return Ok(Left::Idle);
+    }
     let own = users.iter().map(|user| user.from_email.to_lowercase()).collect();
     let mut session = log_in(state, mailbox, &users).await?;
-    let mut reader = Reader { state, mailbox, own, seen: Seen::default() };
-    let left = reader.read(&scope, &mut session, first_send).await;
+    let mut reader = Reader { state, mailbox, users: &users, own, seen: Seen::default() };
+    let left = reader.read(&scope, &mut session).await;
     let Seen { mails, matched, unmatched } = reader.seen;
     if mails > 0 {
         tracing::info!(mailbox = %mailbox.id, mails, matched, unmatched, "mailbox read");
@@ -137,21 +140,18 @@ async fn log_in(state: &AppState, mailbox: &Leased, users: &[User]) -> Result<Se
 }
 
 impl Reader<'_> {
-    async fn read(
-        &mut self,
-        scope: &Scope,
-        session: &mut Session,
-        first_send: Timestamp,
-    ) -> Result<Left, Ended> {
+    async fn read(&mut self, scope: &Scope, session: &mut Session) -> Result<Left, Ended> {
         let began = Timestamp::now();
         let examined = session.examine().await?;
         let validity = examined.uid_validity;
         let known = self.mailbox.uid_validity == Some(i64::from(validity));
         let last = u32::try_from(self.mailbox.last_uid).unwrap_or(0);
-        // New, or its UIDs were given anew: from the first send on. What was applied before is not counted again.
+        // New, or its UIDs were given anew: from the first send on, which is looked for only then, for it costs what was
+        // sent. What was applied before is not counted again.
         let mut uids = if known {
             session.search_after(last).await?
         } else {
+            let first_send = mailboxes::first_send(scope, self.users).await?.unwrap_or(began);
             session.search_since(first_send.minus(DAY)).await?
         };
         if !known && uids.is_empty() {

@@ -264,3 +264,33 @@ async fn a_mailbox_is_not_opened_before_anything_was_sent() {
     })
     .await;
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn servers_of_one_account_that_never_end_do_not_hold_up_anothers() {
+    world(|w| async move {
+        hurry(&w, Duration::from_secs(900));
+        let sink = Sink::start().await.unwrap();
+        let (silent, imap) = (Imap::start().await.unwrap(), Imap::start().await.unwrap());
+        silent.trouble("GREETING", Trouble::Hang, u32::MAX);
+        let lanes: Vec<_> = (0..70)
+            .map(|n| {
+                let mut lane = with_mailbox(&sink, &silent, "alice@sender.test");
+                lane["imap_username"] = json!(format!("reader{n}"));
+                lane
+            })
+            .collect();
+        w.alice.made("/campaigns", &campaign(&lanes, 1)).await;
+        w.bob.made("/campaigns", &campaign(&[with_mailbox(&sink, &imap, "bob@sender.test")], 1)).await;
+        // All were read before, and alice's are due the longest.
+        w.sql("UPDATE mailboxes SET uid_validity = 1, next_poll_at = 1", []).await;
+        let port = i64::from(imap.port());
+        w.sql("UPDATE mailboxes SET next_poll_at = 2 WHERE port = $1", [port.into()]).await;
+        let engine = Engine::start(&w.ctx);
+        until(&w, "SELECT count(*) FROM mailboxes WHERE last_read_at IS NOT NULL", 1).await;
+        assert!(imap.count("LOGIN") > 0);
+        let held = silent.connections();
+        assert!((1..16).contains(&held), "{held} of hers at a time");
+        engine.stop().await;
+    })
+    .await;
+}

@@ -42,8 +42,9 @@ pub async fn note(scope: &Scope, known: &Model, evidence: Evidence, now: Timesta
         Evidence::Arrived => Ok(()),
         Evidence::Replied => enrollments::stop_one(scope, known.enrollment_id, Stop::Replied, now).await,
         Evidence::Failed { reason } => {
-            count_bounce(scope, known).await?;
-            enrollments::stop_one(scope, known.enrollment_id, Stop::Bounced { reason }, now).await
+            // First, for it locks the campaign: what is below it comes after, as in the ledger.
+            enrollments::stop_one(scope, known.enrollment_id, Stop::Bounced { reason }, now).await?;
+            count_bounce(scope, known).await
         }
     }
 }
