@@ -18,8 +18,8 @@ use migration::Migrator;
 use tokio::net::TcpListener;
 
 use crate::{
-    config, controllers, db, engine, errors, http, initializers, jobs::DbQueue, state::AppState, tasks,
-    workers,
+    config, controllers, db, engine, errors, http, initializers, jobs::DbQueue, logging, state::AppState,
+    tasks, workers,
 };
 
 /// The application.
@@ -42,6 +42,11 @@ impl Hooks for App {
 
     async fn boot(mode: StartMode, environment: &Environment, config: Config) -> Result<BootResult> {
         create_app::<Self, Migrator>(mode, environment, config).await
+    }
+
+    fn init_logger(ctx: &AppContext) -> Result<bool> {
+        logging::install(&ctx.config.logger);
+        Ok(true)
     }
 
     /// Runs twice in one `start`: it only replaces the pool and the queue of the context it is given.

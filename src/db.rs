@@ -7,8 +7,9 @@ use std::{sync::Arc, time::Duration};
 
 use loco_rs::config;
 use sea_orm::{
-    ConnectOptions, Database, DatabaseConnection, DatabaseExecutor, DatabaseTransaction, DbBackend, DbErr,
-    IntoDatabaseExecutor, SqliteTransactionMode, TransactionOptions, TransactionTrait,
+    AccessMode, ConnectOptions, Database, DatabaseConnection, DatabaseExecutor, DatabaseTransaction,
+    DbBackend, DbErr, IntoDatabaseExecutor, IsolationLevel, SqliteTransactionMode, TransactionOptions,
+    TransactionTrait,
     sqlx::sqlite::{SqliteJournalMode, SqliteSynchronous},
 };
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
@@ -85,6 +86,24 @@ impl Db {
         };
         let tx = self.pool.begin_with_options(options).await?;
         Ok(WriteTx { tx, _permit: permit })
+    }
+}
+
+impl Db {
+    /// Begins a transaction that only reads, and sees the data as it was at its first look however long it lasts. It
+    /// keeps nobody from writing.
+    ///
+    /// # Errors
+    /// When no connection is to be had.
+    pub async fn snapshot(&self) -> Result<WriteTx, DbErr> {
+        let postgres = self.backend() == DbBackend::Postgres;
+        let options = TransactionOptions {
+            isolation_level: postgres.then_some(IsolationLevel::RepeatableRead),
+            access_mode: postgres.then_some(AccessMode::ReadOnly),
+            sqlite_transaction_mode: Some(SqliteTransactionMode::Deferred),
+        };
+        let tx = self.pool.begin_with_options(options).await?;
+        Ok(WriteTx { tx, _permit: None })
     }
 }
 

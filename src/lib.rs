@@ -14,6 +14,7 @@ pub mod inbound;
 pub mod inbox;
 pub mod initializers;
 pub mod jobs;
+pub mod logging;
 pub mod mailers;
 pub mod metrics;
 pub mod models;

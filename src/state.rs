@@ -122,7 +122,11 @@ impl AppState {
     }
 }
 
-fn master_keys(settings: &Settings) -> Result<MasterKeys, ConfigError> {
+/// The keys that seal, from `MASTER_KEY` or from their file, which is made where it is missing.
+///
+/// # Errors
+/// Names `MASTER_KEY`, and what is wrong with it.
+pub fn master_keys(settings: &Settings) -> Result<MasterKeys, ConfigError> {
     let keys = if settings.master_key.is_empty() {
         MasterKeys::load_or_create(Path::new(&settings.master_key_file))
     } else {

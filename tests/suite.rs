@@ -19,5 +19,6 @@ mod models;
 mod requests;
 mod sending;
 mod support;
+mod tasks;
 mod tenancy;
 mod webhooks;

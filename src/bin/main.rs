@@ -1,12 +1,30 @@
 //! The program: `ampout start`, `ampout task …`.
 
+use std::process::ExitCode;
+
 use ampout::app::App;
-use loco_rs::cli;
+use loco_rs::{Error, cli};
 use migration::Migrator;
 
 #[tokio::main]
-async fn main() -> loco_rs::Result<()> {
+async fn main() -> ExitCode {
     // Arms the points that a fault test names in FAILPOINTS; a release build has none to arm.
     let _armed = fail::FailScenario::setup();
-    cli::main::<App, Migrator>().await
+    match cli::main::<App, Migrator>().await {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {}", in_one_line(&error));
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// What people are told of an error; where it came from is in the log.
+fn in_one_line(error: &Error) -> String {
+    match error {
+        // RUST_BACKTRACE=1 wraps errors.
+        Error::WithBacktrace { inner, .. } => in_one_line(inner),
+        Error::TaskNotFound(name) => format!("there is no task `{name}`; `task` alone lists them"),
+        other => other.to_string().split_whitespace().collect::<Vec<_>>().join(" "),
+    }
 }

@@ -25,5 +25,7 @@ pub use embedded::{start_embedded, stop_embedded};
 pub use errand::see_through;
 pub use flusher::{start_flusher, stop_flusher};
 pub use loops::run;
-pub use process::{Liveness, Process, find_dead};
+pub use process::{Liveness, Process, count_alive, find_dead};
+pub use recovery::recover;
 pub use supervisor::{BoxError, Loop, LoopResult, RestartWait, Supervisor};
+pub use sweeper::{Swept, sweep};

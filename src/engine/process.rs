@@ -169,6 +169,19 @@ pub async fn find_dead(conn: &impl ConnectionTrait, dead_after: Duration) -> Res
     found.iter().map(|row| row.try_get("", "id")).collect()
 }
 
+/// How many processes were heard of within `dead_after`.
+///
+/// # Errors
+/// What the database refuses.
+pub async fn count_alive(conn: &impl ConnectionTrait, dead_after: Duration) -> Result<i64, DbErr> {
+    let now = now_sql(conn);
+    let text = format!(
+        "SELECT count(*) AS many FROM engine_processes WHERE dead_at IS NULL AND heartbeat_at >= {now} - $1"
+    );
+    let found = query(conn, &text, [micros(dead_after).into()]).await?;
+    Ok(found.first().map(|row| row.try_get("", "many")).transpose()?.unwrap_or_default())
+}
+
 /// Deletes the rows of processes that have been dead for a week.
 pub(super) async fn forget_dead(conn: &impl ConnectionTrait) -> Result<u64, DbErr> {
     let text = format!("DELETE FROM engine_processes WHERE dead_at < {} - $1", now_sql(conn));

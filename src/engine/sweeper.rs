@@ -1,6 +1,10 @@
-//! The loop that clears away what has had its time: ended jobs, rows of dead processes, and what was deleted.
+//! The loop that clears away what has had its time: ended jobs, rows of dead processes, and what was deleted. An operator
+//! can have it done at once (`task purge`).
 
 use std::time::Duration;
+
+use serde::Serialize;
+use tokio_util::sync::CancellationToken;
 
 use super::{
     context::EngineContext,
@@ -10,6 +14,8 @@ use super::{
 };
 use crate::{
     clock::Timestamp,
+    db::Db,
+    errors::ApiResult,
     jobs::purge_jobs,
     models::{idempotency_keys, removal, test_messages, usage, webhook_deliveries},
     tenancy::SystemScope,
@@ -19,67 +25,101 @@ const EVERY: Duration = Duration::from_secs(60);
 /// Rows per statement, so that no write transaction is long.
 const BATCH: u32 = 1_000;
 
+/// What a sweep did.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Swept {
+    /// Ended jobs that were kept for long enough.
+    pub jobs: u64,
+    /// Test messages that were given up, because their request died.
+    pub test_messages_given_up: u64,
+    /// Webhook deliveries, with their attempts, that were kept for long enough.
+    pub webhook_deliveries: u64,
+    /// Stored answers whose day is over.
+    pub idempotency_keys: u64,
+    /// Hourly sums of requests that were kept for long enough.
+    pub usage_hours: u64,
+    /// Batches of rows that had been deleted.
+    pub deleted_batches: u64,
+    /// Rows of processes that are long dead.
+    pub engine_processes: u64,
+}
+
 /// Sweeps once a minute. Nobody rings this bell.
 pub(super) async fn run(ctx: EngineContext) -> LoopResult {
     let silent = Doorbell::default();
     loop {
-        sweep(&ctx).await?;
+        let swept = sweep(&ctx.writer, &ctx.shutdown).await?;
+        if swept.test_messages_given_up > 0 {
+            tracing::warn!(given_up = swept.test_messages_given_up, "test messages were given up");
+        }
         if !ctx.wait_at_most(&silent, EVERY).await {
             return Ok(());
         }
     }
 }
 
-async fn sweep(ctx: &EngineContext) -> Result<(), BoxError> {
-    let mut purged = u64::from(BATCH);
-    while purged == u64::from(BATCH) && !ctx.shutdown.is_cancelled() {
-        purged = SystemScope::in_transaction(&ctx.writer, async |system| {
-            purge_jobs(&system.db(), Timestamp::now(), BATCH).await
+/// Clears away whatever has had its time, in transactions of bounded size, until nothing is left or `stop`.
+///
+/// # Errors
+/// What the database refuses.
+pub async fn sweep(db: &Db, stop: &CancellationToken) -> Result<Swept, BoxError> {
+    let give_up = async |system: &SystemScope| test_messages::give_up_stale(system, BATCH).await;
+    let forget_dead = async |system: &SystemScope| process::forget_dead(&system.db()).await;
+    Ok(Swept {
+        jobs: purge(db, stop, Kept::Jobs).await?,
+        test_messages_given_up: SystemScope::in_transaction(db, give_up).await? as u64,
+        webhook_deliveries: purge(db, stop, Kept::WebhookDeliveries).await?,
+        idempotency_keys: purge(db, stop, Kept::Answers).await?,
+        usage_hours: purge(db, stop, Kept::Usage).await?,
+        deleted_batches: remove_deleted(db, stop).await?,
+        engine_processes: SystemScope::in_transaction(db, forget_dead).await?,
+    })
+}
+
+/// What is kept for a while.
+#[derive(Clone, Copy)]
+enum Kept {
+    Jobs,
+    WebhookDeliveries,
+    Answers,
+    Usage,
+}
+
+impl Kept {
+    /// Removes a batch of what was kept for long enough; answers how many.
+    async fn purge_some(self, system: &SystemScope) -> ApiResult<u64> {
+        let now = Timestamp::now();
+        Ok(match self {
+            Self::Jobs => purge_jobs(&system.db(), now, BATCH).await?,
+            Self::WebhookDeliveries => webhook_deliveries::purge(system, now, BATCH).await?,
+            Self::Answers => idempotency_keys::purge(system, now, BATCH).await?,
+            Self::Usage => usage::purge(system, now, BATCH).await?,
         })
-        .await?;
     }
-    give_up_test_messages(ctx).await?;
-    while !ctx.shutdown.is_cancelled() && purge_webhook_deliveries(ctx).await? {}
-    while !ctx.shutdown.is_cancelled() && forget_answers(ctx).await? {}
-    while !ctx.shutdown.is_cancelled() && purge_usage(ctx).await? {}
-    while !ctx.shutdown.is_cancelled() && remove_some(ctx).await? {}
-    SystemScope::in_transaction(&ctx.writer, async |system| process::forget_dead(&system.db()).await).await?;
-    Ok(())
 }
 
-/// One batch of stored answers whose day is over.
-async fn forget_answers(ctx: &EngineContext) -> Result<bool, BoxError> {
-    let work = async |system: &SystemScope| idempotency_keys::purge(system, Timestamp::now(), BATCH).await;
-    let gone = SystemScope::in_transaction(&ctx.writer, work).await?;
-    Ok(gone == u64::from(BATCH))
+/// Batch after batch, each in a transaction of its own; answers how many rows.
+async fn purge(db: &Db, stop: &CancellationToken, kept: Kept) -> ApiResult<u64> {
+    let mut gone = 0;
+    loop {
+        let some = SystemScope::in_transaction(db, async |system| kept.purge_some(system).await).await?;
+        gone += some;
+        if some < u64::from(BATCH) || stop.is_cancelled() {
+            return Ok(gone);
+        }
+    }
 }
 
-/// One batch of what was deleted, in a transaction of its own.
-async fn remove_some(ctx: &EngineContext) -> Result<bool, BoxError> {
+/// What was deleted, in batches; answers how many.
+async fn remove_deleted(db: &Db, stop: &CancellationToken) -> ApiResult<u64> {
+    let mut batches = 0;
+    while !stop.is_cancelled() && remove_batch(db).await? {
+        batches += 1;
+    }
+    Ok(batches)
+}
+
+async fn remove_batch(db: &Db) -> ApiResult<bool> {
     let work = async |system: &SystemScope| removal::remove_some(system, Timestamp::now()).await;
-    Ok(SystemScope::in_transaction(&ctx.writer, work).await?)
-}
-
-/// Test messages whose request died with its process.
-async fn give_up_test_messages(ctx: &EngineContext) -> Result<(), BoxError> {
-    let work = async |system: &SystemScope| test_messages::give_up_stale(system, BATCH).await;
-    let given_up = SystemScope::in_transaction(&ctx.writer, work).await?;
-    if given_up > 0 {
-        tracing::warn!(given_up, "test messages were given up");
-    }
-    Ok(())
-}
-
-/// One batch of webhook deliveries that were kept for long enough.
-async fn purge_webhook_deliveries(ctx: &EngineContext) -> Result<bool, BoxError> {
-    let work = async |system: &SystemScope| webhook_deliveries::purge(system, Timestamp::now(), BATCH).await;
-    let purged = SystemScope::in_transaction(&ctx.writer, work).await?;
-    Ok(purged == u64::from(BATCH))
-}
-
-/// One batch of hourly sums of requests that were kept for long enough.
-async fn purge_usage(ctx: &EngineContext) -> Result<bool, BoxError> {
-    let work = async |system: &SystemScope| usage::purge(system, Timestamp::now(), BATCH).await;
-    let purged = SystemScope::in_transaction(&ctx.writer, work).await?;
-    Ok(purged == u64::from(BATCH))
+    SystemScope::in_transaction(db, work).await
 }

@@ -1,9 +1,10 @@
-//! What an operator asks of the queue (`cargo loco jobs …`): list, cancel, clear, retry.
+//! What an operator asks of the queue (`cargo loco jobs …`, `cargo loco task jobs_…`): list, cancel, clear, retry.
 
 use std::time::Duration;
 
 use loco_rs::bgworker::{Job, JobStatus};
 use sea_orm::{ConnectionTrait, DbErr, QueryResult, Value};
+use serde::Serialize;
 use serde_json::Value as Json;
 use uuid::Uuid;
 
@@ -63,7 +64,10 @@ pub(super) async fn requeue(conn: &impl ConnectionTrait, age: Duration) -> Resul
 }
 
 /// Gives failed jobs, or the one with `id`, all their attempts again.
-pub(super) async fn retry(conn: &impl ConnectionTrait, id: Option<Uuid>) -> Result<u64, DbErr> {
+///
+/// # Errors
+/// What the database refuses.
+pub async fn retry(conn: &impl ConnectionTrait, id: Option<Uuid>) -> Result<u64, DbErr> {
     let now = sql::now(conn);
     let (filter, values): (&str, Vec<Value>) = match id {
         Some(id) => (" AND id = $1", vec![id.into()]),
@@ -74,6 +78,78 @@ pub(super) async fn retry(conn: &impl ConnectionTrait, id: Option<Uuid>) -> Resu
          WHERE status = 'failed'{filter}"
     );
     sql::execute(conn, &text, values).await
+}
+
+/// A job as an operator sees it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct ListedJob {
+    /// Its id.
+    pub id: Uuid,
+    /// The worker's class name.
+    pub name: String,
+    /// Where it stands.
+    pub status: String,
+    /// How often it was tried.
+    pub attempts: i32,
+    /// How often it may be.
+    pub max_attempts: i32,
+    /// When it may run next, or could have.
+    pub run_at: Timestamp,
+    /// When it was stored.
+    pub created_at: Timestamp,
+    /// When it last changed.
+    pub updated_at: Timestamp,
+    /// Why the last attempt failed.
+    pub last_error: Option<String>,
+    /// What it is about.
+    pub args: Json,
+}
+
+/// Jobs, newest first, of a status and of a name where these are given.
+///
+/// # Errors
+/// What the database refuses.
+pub async fn find(
+    conn: &impl ConnectionTrait,
+    status: Option<JobStatus>,
+    name: Option<&str>,
+    limit: u32,
+) -> Result<Vec<ListedJob>, DbErr> {
+    let names = status.map_or_else(|| names_of(None), |only| names_of(Some(&[only])));
+    let (filter, mut values): (&str, Vec<Value>) = (" AND name = $2", vec![i64::from(limit).into()]);
+    values.extend(name.map(Value::from));
+    let filter = if name.is_some() { filter } else { "" };
+    let text = format!(
+        "SELECT id, name, args, status, attempts, max_attempts, run_at, created_at, updated_at, last_error \
+         FROM jobs WHERE status IN ({names}){filter} ORDER BY id DESC LIMIT $1"
+    );
+    sql::rows(conn, &text, values).await?.iter().map(to_listed).collect()
+}
+
+fn to_listed(row: &QueryResult) -> Result<ListedJob, DbErr> {
+    let args: String = row.try_get("", "args")?;
+    Ok(ListedJob {
+        id: row.try_get("", "id")?,
+        name: row.try_get("", "name")?,
+        status: row.try_get("", "status")?,
+        attempts: row.try_get("", "attempts")?,
+        max_attempts: row.try_get("", "max_attempts")?,
+        run_at: row.try_get("", "run_at")?,
+        created_at: row.try_get("", "created_at")?,
+        updated_at: row.try_get("", "updated_at")?,
+        last_error: row.try_get("", "last_error")?,
+        args: serde_json::from_str(&args).unwrap_or(Json::Null),
+    })
+}
+
+/// Deletes the jobs whose arguments name an account that is erased; one that runs finds nothing to do, and goes when its
+/// time is over.
+///
+/// # Errors
+/// What the database refuses.
+pub async fn forget(conn: &impl ConnectionTrait, account_id: Uuid) -> Result<u64, DbErr> {
+    let text = "DELETE FROM jobs WHERE args LIKE $1 AND status <> 'processing'";
+    sql::execute(conn, text, [format!("%{account_id}%").into()]).await
 }
 
 /// The states as SQL texts; they are constants of ours, so nothing needs quoting.

@@ -23,6 +23,7 @@ use uuid::Uuid;
 pub use backoff::retry_wait;
 pub use handlers::GivenUp;
 pub use lease::LEASE;
+pub use listing::{ListedJob, find, forget, retry};
 pub use provider::DbQueue;
 pub use retention::{KEEP_COMPLETED, KEEP_FAILED, purge_jobs};
 

@@ -1,4 +1,8 @@
-//! Accounts: the tenants.
+//! Accounts: the tenants. What operators do with whole accounts is below: `lookup`, `erase`, `export`.
+
+pub mod erase;
+pub mod export;
+pub mod lookup;
 
 use uuid::Uuid;
 

@@ -26,7 +26,7 @@ pub async fn load_or_create(
     purpose: &'static str,
     now: Timestamp,
 ) -> Result<[u8; 32], DbErr> {
-    if let Some(key) = load(system, sealer, purpose).await? {
+    if let Some(key) = find(system, sealer, purpose).await? {
         return Ok(key);
     }
     let id = new_id();
@@ -38,11 +38,15 @@ pub async fn load_or_create(
             [id.into(), purpose.into(), sealed.into(), now.micros().into()],
         )
         .await?;
-    let kept = load(system, sealer, purpose).await?;
+    let kept = find(system, sealer, purpose).await?;
     kept.ok_or_else(|| DbErr::Custom(format!("the key `{purpose}` was not stored")))
 }
 
-async fn load(
+/// The key of that purpose, if there is one.
+///
+/// # Errors
+/// As [`load_or_create`].
+pub async fn find(
     system: &SystemScope,
     sealer: &Sealer,
     purpose: &'static str,

@@ -21,7 +21,7 @@ use crate::{
     crypto::Sealer,
     errors::{ApiError, ApiResult, Code, Constraint, on_constraint},
     paging::Page,
-    tenancy::{Scope, tenant_entity},
+    tenancy::{Scope, SystemScope, tenant_entity},
 };
 
 const OUTREACH: Constraint = Constraint::Foreign { name: "fk_campaigns_outreach" };
@@ -157,6 +157,16 @@ pub async fn create(
     smtp_credentials::insert_all(scope, sealer, &row, credentials, now).await?;
     sequence_steps::replace(scope, row.id, steps, now).await?;
     Ok(row)
+}
+
+/// Whose campaign it is.
+///
+/// # Errors
+/// `campaign_not_found`.
+pub async fn owner(system: &SystemScope, id: Uuid) -> ApiResult<Uuid> {
+    let sql = "SELECT account_id FROM campaigns WHERE id = $1 AND deleted_at IS NULL";
+    let row = system.query_one(sql, [id.into()]).await?;
+    Ok(row.ok_or_else(|| ApiError::new(Code::CampaignNotFound))?.try_get("", "account_id")?)
 }
 
 /// A page of campaigns, newest first.

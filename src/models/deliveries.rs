@@ -4,6 +4,7 @@
 
 pub mod evidence;
 mod resolve;
+pub mod uncertain;
 
 pub use resolve::{Resolution, resolve};
 

@@ -7,6 +7,7 @@ use sea_orm::{ColumnTrait, QueryFilter};
 use uuid::Uuid;
 
 use super::{
+    accounts::erase,
     deliveries::{self, spend_reservation},
     enrollments::{Stop, stop_contacts},
     import_uploads,
@@ -48,7 +49,8 @@ pub async fn remove_some(system: &SystemScope, now: Timestamp) -> ApiResult<bool
         || remove_imports(system).await?
         || remove_enrollments(system, now).await?
         || remove_campaigns(system).await?
-        || webhook_deliveries::remove_some(system, BATCH).await?)
+        || webhook_deliveries::remove_some(system, BATCH).await?
+        || erase::remove_some(system, now).await?)
 }
 
 /// Contacts that are deleted, or whose import is. `ix_contacts_deleted`,
@@ -91,7 +93,10 @@ async fn remove_contacts(system: &SystemScope, now: Timestamp) -> ApiResult<bool
 
 /// Keeps the ledgers from the account: the first lock of the whole order. All of them, because a delivery may have been
 /// uncertain for long.
-async fn hold_periods(scope: &Scope) -> ApiResult<()> {
+///
+/// # Errors
+/// What the database refuses.
+pub(super) async fn hold_periods(scope: &Scope) -> ApiResult<()> {
     let lock = lock_sql(scope.backend(), RowLock::Update);
     let sql =
         format!("SELECT period_start FROM account_periods WHERE account_id = $1 ORDER BY period_start{lock}");

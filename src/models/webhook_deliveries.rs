@@ -1,5 +1,7 @@
 //! One event for one webhook, and its attempts. The payload is stored once and sent as it is, every time.
 
+pub mod again;
+
 use std::time::Duration;
 
 use sea_orm::{ColumnTrait, DbErr, FromQueryResult, QueryFilter, Select, sea_query::Expr};
@@ -120,16 +122,17 @@ pub async fn store_ended(scope: &Scope, row: Model, attempt: &Attempt) -> ApiRes
 /// What the database refuses.
 pub async fn purge(system: &SystemScope, now: Timestamp, batch: u32) -> Result<u64, DbErr> {
     let sql = "SELECT id FROM webhook_deliveries WHERE id < $1 ORDER BY id LIMIT $2";
-    let before = Uuid::from_u128(millis_of(now.minus(KEEP)) << 80);
+    let before = first_id_at(now.minus(KEEP));
     let rows = system.query(sql, [before.into(), i64::from(batch).into()]).await?;
     let ids = rows.iter().map(|row| row.try_get("", "id")).collect::<Result<Vec<Uuid>, _>>()?;
     drop_rows(system, &ids).await?;
     Ok(ids.len() as u64)
 }
 
-/// The first 48 bits of an id that was made at that time (RFC 9562, section 5.7).
-fn millis_of(at: Timestamp) -> u128 {
-    u128::try_from(at.micros() / 1_000).unwrap_or(0)
+/// What lies before every id that was made at that time or later: its first 48 bits are milliseconds (RFC 9562,
+/// section 5.7).
+fn first_id_at(at: Timestamp) -> Uuid {
+    Uuid::from_u128(u128::try_from(at.micros() / 1_000).unwrap_or(0) << 80)
 }
 
 /// Removes a batch of what belonged to deleted webhooks, then the webhooks. `false`: nothing is left.

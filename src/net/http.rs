@@ -100,12 +100,28 @@ impl HttpClient {
         body: Bytes,
         within: Duration,
     ) -> Result<Answer, HttpError> {
-        let deadline = Instant::now() + within;
         let mut request = Request::post(url);
         for (name, value) in headers {
             request = request.header(*name, *value);
         }
-        let request = request.body(Full::new(body)).map_err(|_| HttpError::Request)?;
+        self.send(request.body(Full::new(body)), within).await
+    }
+
+    /// Asks whether an address answers, and how.
+    ///
+    /// # Errors
+    /// When no status came within the time.
+    pub async fn get(&self, url: &str, within: Duration) -> Result<Answer, HttpError> {
+        self.send(Request::get(url).body(Full::default()), within).await
+    }
+
+    async fn send(
+        &self,
+        request: hyper::http::Result<Request<Full<Bytes>>>,
+        within: Duration,
+    ) -> Result<Answer, HttpError> {
+        let deadline = Instant::now() + within;
+        let request = request.map_err(|_| HttpError::Request)?;
         let sent = timeout_at(deadline, self.client.request(request)).await;
         let response = sent.map_err(|_| HttpError::Timeout)?.map_err(|error| reason(&error))?;
         let retry_after = response.headers().get(RETRY_AFTER).and_then(|value| value.to_str().ok());

@@ -36,6 +36,13 @@ pub struct Args {
     import_upload_id: Uuid,
 }
 
+impl Args {
+    /// The upload of that account.
+    pub const fn new(account_id: Uuid, import_upload_id: Uuid) -> Self {
+        Self { account_id, import_upload_id }
+    }
+}
+
 #[async_trait]
 impl BackgroundWorker<Args> for ImportContacts {
     fn build(ctx: &AppContext) -> Self {

@@ -1,7 +1,7 @@
 //! Background jobs as Loco workers. What a worker does is here; how it is stored, retried and leased is in `jobs`.
 
 mod enroll_import;
-mod import_contacts;
+pub mod import_contacts;
 mod send_system_mail;
 
 use loco_rs::{

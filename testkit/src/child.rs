@@ -7,7 +7,7 @@ use std::fs::{self, File};
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
-use std::process::{ExitStatus, Stdio};
+use std::process::{ExitStatus, Output, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
@@ -88,21 +88,35 @@ impl Builder {
         let number = self.started.fetch_add(1, Ordering::Relaxed);
         let log = self.own_dir.path().join(format!("output-{number}.log"));
         let output = File::create(&log)?;
+        let process = self.command().stdout(output.try_clone()?).stderr(output).spawn()?;
+        let pid = process.id().and_then(|id| i32::try_from(id).ok()).map(Pid::from_raw);
+        let pid = pid.ok_or_else(|| io::Error::other("the child has no process id"))?;
+        Ok(Child { process, pid, log, dir: self.dir.clone(), _own_dir: Arc::clone(&self.own_dir) })
+    }
+}
+
+impl Builder {
+    /// Runs the program to its end; what it writes to standard output and to standard error is kept apart.
+    ///
+    /// # Errors
+    /// The program cannot be started, or `TimedOut`; then it is killed.
+    pub async fn run(&self, deadline: Duration) -> io::Result<Output> {
+        let late = |_| io::Error::new(io::ErrorKind::TimedOut, format!("still running after {deadline:?}"));
+        timeout(deadline, self.command().output()).await.map_err(late)?
+    }
+
+    fn command(&self) -> Command {
         let inherited = INHERITED.iter().filter_map(|name| Some((name, std::env::var_os(name)?)));
-        let process = Command::new(&self.program)
+        let mut command = Command::new(&self.program);
+        command
             .args(&self.arguments)
             .env_clear()
             .envs(inherited)
             .envs(&self.environment)
             .current_dir(&self.dir)
             .stdin(Stdio::null())
-            .stdout(output.try_clone()?)
-            .stderr(output)
-            .kill_on_drop(true)
-            .spawn()?;
-        let pid = process.id().and_then(|id| i32::try_from(id).ok()).map(Pid::from_raw);
-        let pid = pid.ok_or_else(|| io::Error::other("the child has no process id"))?;
-        Ok(Child { process, pid, log, dir: self.dir.clone(), _own_dir: Arc::clone(&self.own_dir) })
+            .kill_on_drop(true);
+        command
     }
 }
 

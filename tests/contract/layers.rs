@@ -3,7 +3,7 @@
 use crate::support::source::{Source, sources};
 
 /// The files that may make a scope that sees every account, each for one purpose.
-const SYSTEM_SCOPES: [&str; 27] = [
+const SYSTEM_SCOPES: [&str; 29] = [
     "src/engine/sender.rs",
     "src/engine/sweeper.rs",
     "src/http/idempotency.rs",
@@ -24,6 +24,8 @@ const SYSTEM_SCOPES: [&str; 27] = [
     "src/sending/ledger/mod.rs",
     "src/sending/program.rs",
     "src/state.rs",
+    "src/tasks/accounts/export.rs",
+    "src/tasks/operation.rs",
     "src/tenancy/system.rs",
     "src/webhooks/lanes.rs",
     "src/webhooks/recorder.rs",

@@ -128,6 +128,7 @@ fn plan_and_account() -> (plans::Model, accounts::Model) {
         name: Some("Third".into()),
         created_at: THEN,
         deleted_at: Some(THEN),
+        erased_at: Some(THEN),
     };
     (plan, account)
 }

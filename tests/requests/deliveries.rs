@@ -8,13 +8,13 @@ use uuid::Uuid;
 use crate::support::{World, world};
 
 /// A dispatched enrollment whose first message is uncertain; both accounts have one.
-struct Uncertain {
-    campaign: Uuid,
-    path: String,
-    enrollment: Uuid,
+pub struct Uncertain {
+    pub campaign: Uuid,
+    pub path: String,
+    pub enrollment: Uuid,
 }
 
-async fn uncertain(world: &World) -> Uncertain {
+pub async fn uncertain(world: &World) -> Uncertain {
     let mut made = Vec::new();
     for owner in [&world.bob, &world.alice] {
         let account: Uuid = owner.account_id.parse().unwrap();

@@ -7,7 +7,7 @@ mod contact_imports;
 mod contacts;
 mod credentials;
 pub mod csv_imports;
-mod deliveries;
+pub mod deliveries;
 mod dispatch;
 mod docs;
 mod enroll;

@@ -89,6 +89,14 @@ impl Store {
         }
     }
 
+    /// Whether it answers, for an operator who asks.
+    ///
+    /// # Errors
+    /// Why it does not.
+    pub async fn ping(&self) -> Result<(), RedisError> {
+        redis::cmd("PING").query_async::<String>(&mut self.manager()?).await.map(drop)
+    }
+
     async fn ask(&self, subject: Subject, window: Duration) -> Result<Count, RedisError> {
         let name = match subject {
             Subject::Key(id) => format!("ampout:limit:key:{id}"),

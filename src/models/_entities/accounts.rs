@@ -13,6 +13,7 @@ pub struct Model {
     pub name: Option<String>,
     pub created_at: Timestamp,
     pub deleted_at: Option<Timestamp>,
+    pub erased_at: Option<Timestamp>,
 }
 
 #[derive(Copy, Clone, Debug, EnumIter, DeriveRelation)]

@@ -1,0 +1,16 @@
+//! When the last of an account was removed.
+
+use sea_orm_migration::prelude::*;
+
+use crate::ddl;
+
+/// When the last of an account was removed.
+#[derive(DeriveMigrationName)]
+pub struct Migration;
+
+#[async_trait::async_trait]
+impl MigrationTrait for Migration {
+    async fn up(&self, manager: &SchemaManager) -> Result<(), DbErr> {
+        ddl::run(manager, include_str!("m20261124_000060_erase_accounts.sql")).await
+    }
+}

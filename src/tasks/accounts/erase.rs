@@ -1,0 +1,83 @@
+//! `account_erase`: everything of an account goes, but for the hashes of who unsubscribed from it.
+
+use std::time::{Duration, Instant};
+
+use async_trait::async_trait;
+use loco_rs::{Result, app::AppContext};
+use serde::Serialize;
+use uuid::Uuid;
+
+use super::ACCOUNT;
+use crate::{
+    clock::Timestamp,
+    engine,
+    models::{
+        accounts::{
+            erase,
+            lookup::{self, Known},
+        },
+        removal,
+    },
+    sending::points,
+    tasks::{
+        arguments::{Arguments, Manual, needed},
+        operation::{Desk, Operation},
+        report::Report,
+    },
+};
+
+/// How often a lane that still sends is looked at again.
+const LOOK_AGAIN: Duration = Duration::from_millis(200);
+
+/// Erases an account.
+pub(in crate::tasks) struct Erase;
+
+#[derive(Serialize)]
+struct Erased {
+    id: Uuid,
+    erased_at: Timestamp,
+    batches: u64,
+}
+
+#[async_trait]
+impl Operation for Erase {
+    const MANUAL: Manual = Manual {
+        name: "account_erase",
+        detail: "Remove an account and everything it has, for good; run it again if it was interrupted",
+        arguments: &[ACCOUNT, needed("confirm", "the account's email address, which says that you mean it")],
+    };
+
+    async fn perform(ctx: &AppContext, given: &Arguments<'_>) -> Result<Report> {
+        let desk = Desk::open(ctx).await?;
+        let known = lookup::find(&desk.reads, given.needed("account")).await?;
+        if known.erased_at.is_none() && !given.needed("confirm").eq_ignore_ascii_case(&known.email) {
+            return Err(given.wrong("confirm"));
+        }
+        let now = Timestamp::now();
+        desk.write(async |system| erase::begin(&system.account(known.id), now).await).await?;
+        let batches = remove_all(&desk, given, &known).await?;
+        let erased_at = erase::ended_at(&desk.reads, known.id).await?.unwrap_or(now);
+        Report::of(&Erased { id: known.id, erased_at, batches })
+    }
+}
+
+/// Removes batch after batch. What a lane is sending is waited for, as long as a lane may take for it; what a dead process
+/// held is given up.
+async fn remove_all(desk: &Desk, given: &Arguments<'_>, known: &Known) -> Result<u64> {
+    let engine = desk.state.settings.engine;
+    let (patience, mut moved, mut batches) = (engine.final_reply + engine.dead_after, Instant::now(), 0);
+    loop {
+        while desk.write(async |system| removal::remove_some(system, Timestamp::now()).await).await? {
+            (moved, batches) = (Instant::now(), batches + 1);
+            points::reach("task_after_batch");
+        }
+        if erase::ended_at(&desk.reads, known.id).await?.is_some() {
+            return Ok(batches);
+        }
+        if moved.elapsed() > patience {
+            return Err(given.refuse("the account is still sending; run it again later"));
+        }
+        engine::recover(&desk.state).await.map_err(|error| loco_rs::Error::Message(error.to_string()))?;
+        tokio::time::sleep(LOOK_AGAIN).await;
+    }
+}
