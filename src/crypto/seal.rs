@@ -126,7 +126,7 @@ impl Sealer {
 
     /// What every value begins with that is sealed now: the layout and the first key. A value that begins otherwise is to
     /// be sealed anew.
-    pub fn prefix(&self) -> [u8; 1 + KEY_ID_BYTES] {
+    pub const fn prefix(&self) -> [u8; 1 + KEY_ID_BYTES] {
         let [a, b, c, d] = self.keys.sealing().id;
         [VERSION, a, b, c, d]
     }

@@ -61,11 +61,11 @@ pub async fn reseal_some(
     after: Option<(Uuid, Uuid)>,
 ) -> ApiResult<Resealed> {
     let SealedColumn { table, column, of_account } = sealed;
-    let account = if of_account { "account_id" } else { "id" };
+    let owner = if of_account { "account_id" } else { "id" };
     // In the order of the key (account, row) that every such table has. The prefix names layout and key.
     let sql = format!(
-        "SELECT {account} AS account, id, {column} AS value FROM {table} WHERE {column} IS NOT NULL \
-         AND substr({column}, 1, {}) <> $1 AND ({account}, id) > ($2, $3) ORDER BY {account}, id LIMIT $4",
+        "SELECT {owner} AS account, id, {column} AS value FROM {table} WHERE {column} IS NOT NULL \
+         AND substr({column}, 1, {}) <> $1 AND ({owner}, id) > ($2, $3) ORDER BY {owner}, id LIMIT $4",
         sealer.prefix().len()
     );
     let (first, second) = after.unwrap_or_default();
@@ -82,7 +82,7 @@ pub async fn reseal_some(
             continue;
         };
         let update =
-            format!("UPDATE {table} SET {column} = $1 WHERE id = $2 AND {account} = $3 AND {column} = $4");
+            format!("UPDATE {table} SET {column} = $1 WHERE id = $2 AND {owner} = $3 AND {column} = $4");
         let anew = sealer.seal(&place, &plain);
         match system.execute(&update, [anew.into(), id.into(), account.into(), value.into()]).await? {
             0 => done.changed_meanwhile += 1,

@@ -54,13 +54,11 @@ impl Manual {
     /// The text that `help:yes` shows.
     pub(super) fn text(&self) -> String {
         let width = self.all().map(|it| it.name.len()).max().unwrap_or_default() + 1;
-        let mut text = format!("{}: {}\n\n", self.name, self.detail);
-        for Argument { name, expects, needed } in self.all() {
-            let mark = if *needed { "  (needed)" } else { "" };
-            let name = format!("{name}:");
-            text.push_str(&format!("  {name:width$}  {expects}{mark}\n"));
-        }
-        text
+        let line = |it: &Argument| {
+            let (name, mark) = (format!("{}:", it.name), if it.needed { "  (needed)" } else { "" });
+            format!("  {name:width$}  {}{mark}\n", it.expects)
+        };
+        format!("{}: {}\n\n{}", self.name, self.detail, self.all().map(line).collect::<Vec<_>>().concat())
     }
 
     fn names(&self) -> String {

@@ -3,7 +3,7 @@
 use serde_json::{Value as Json, json};
 
 use super::{answer, end_of, prepared, run};
-use crate::support::{World, world};
+use crate::support::{World, campaign, world};
 
 async fn key_works(w: &World, key: &str) -> bool {
     w.server.get("/account").authorization_bearer(key).await.status_code().is_success()
@@ -29,8 +29,8 @@ async fn an_account_is_shown_by_id_and_by_address_with_its_own_numbers() {
         w.alice.campaign(&json!({})).await;
         w.bob.campaign(&json!({})).await;
         w.bob.campaign(&json!({})).await;
-        w.import(&w.alice, 3, "x.example").await;
-        w.import(&w.bob, 5, "x.example").await;
+        campaign::import(&w.alice, &campaign::addresses("a", 3)).await;
+        campaign::import(&w.bob, &campaign::addresses("a", 5)).await;
         let by_address = answer(&w, &["account_show", "account:ALICE@example.com"]).await;
         let by_id = answer(&w, &["account_show", &format!("account:{}", w.alice.account_id)]).await;
         assert_eq!(by_address, by_id);

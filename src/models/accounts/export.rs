@@ -39,6 +39,9 @@ const TIMES: [&str; 7] = [
     "reserved_period",
 ];
 
+/// Days, counted from the epoch.
+const DAYS: [&str; 2] = ["day", "reserved_day"];
+
 /// Who a row is leased by means nothing to anybody else.
 const INNER: [&str; 6] = ["holder", "lease_token", "locked_until", "leased_until", "process_id", "token"];
 
@@ -134,24 +137,15 @@ where
 fn to_json<M: ModelTrait>(table: &str, row: &M) -> ApiResult<Map<String, Json>> {
     let mut shown = Map::new();
     for column in <M::Entity as EntityTrait>::Column::iter() {
-        let name = column.as_str().to_owned();
-        if INNER.contains(&name.as_str()) {
+        let name = column.as_str();
+        let value = row.get(column);
+        let hidden = matches!(value, Value::Bytes(_)) && (table, name) != HASHES;
+        if hidden || INNER.contains(&name) {
             continue;
         }
-        let value = match row.get(column) {
-            Value::Bytes(bytes) if (table, name.as_str()) == HASHES => {
-                bytes.map_or(Json::Null, |bytes| hex(&bytes).into())
-            }
-            Value::Bytes(_) => continue,
-            Value::BigInt(Some(micros)) if is_time(&name) => {
-                Timestamp::from_micros(micros).to_string().into()
-            }
-            Value::BigInt(Some(day)) if name == "day" || name == "reserved_day" => {
-                Timestamp::from_day(day).to_string().into()
-            }
-            value => plain(value).ok_or_else(|| ApiError::internal(format!("{table}.{name} has no form")))?,
-        };
-        shown.insert(name, value);
+        let plain = plain(name, value);
+        let plain = plain.ok_or_else(|| ApiError::internal(format!("{table}.{name} has no form")))?;
+        shown.insert(name.to_owned(), plain);
     }
     Ok(shown)
 }
@@ -160,12 +154,15 @@ fn is_time(column: &str) -> bool {
     column.ends_with("_at") || TIMES.contains(&column)
 }
 
-fn plain(value: Value) -> Option<Json> {
+/// `None`: a type that no column of ours has.
+fn plain(column: &str, value: Value) -> Option<Json> {
     #[expect(
         clippy::wildcard_enum_match_arm,
         reason = "the enum has a variant for every type of any database"
     )]
     Some(match value {
+        Value::BigInt(Some(micros)) if is_time(column) => Timestamp::from_micros(micros).to_string().into(),
+        Value::BigInt(Some(day)) if DAYS.contains(&column) => Timestamp::from_day(day).to_string().into(),
         Value::Bool(value) => value.into(),
         Value::Int(value) => value.into(),
         Value::BigInt(value) => value.into(),
@@ -173,10 +170,12 @@ fn plain(value: Value) -> Option<Json> {
         Value::String(value) => value.into(),
         Value::Uuid(value) => value.map(|id| id.to_string()).into(),
         Value::Json(value) => value.map_or(Json::Null, |value| *value),
+        Value::Bytes(value) => value.map(|bytes| hex(&bytes)).into(),
         _ => return None,
     })
 }
 
 fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+    let digit = |value: u8| char::from_digit(u32::from(value), 16).unwrap_or('?');
+    bytes.iter().flat_map(|byte| [digit(byte >> 4), digit(byte & 15)]).collect()
 }

@@ -53,11 +53,11 @@ pub struct Uncertain {
 pub async fn list(system: &SystemScope, wanted: &Wanted) -> ApiResult<Vec<Uncertain>> {
     let Wanted { account_id, campaign_id, after, limit } = *wanted;
     let mut values: Vec<Value> = vec![i64::from(limit).into(), after.unwrap_or_default().into()];
-    let mut filter = String::new();
+    let mut filters = Vec::new();
     for (column, id) in [("account_id", account_id), ("campaign_id", campaign_id)] {
         if let Some(id) = id {
             values.push(id.into());
-            filter.push_str(&format!(" AND d.{column} = ${}", values.len()));
+            filters.push(format!(" AND d.{column} = ${}", values.len()));
         }
     }
     // ix_deliveries_uncertain holds only these.
@@ -66,7 +66,8 @@ pub async fn list(system: &SystemScope, wanted: &Wanted) -> ApiResult<Vec<Uncert
          d.created_at FROM deliveries d JOIN campaigns k ON k.id = d.campaign_id AND k.deleted_at IS NULL \
          JOIN enrollments e ON e.id = d.enrollment_id JOIN contacts c ON c.id = e.contact_id \
          JOIN smtp_credentials s ON s.id = d.smtp_credential_id \
-         WHERE d.state = 'uncertain' AND d.id > $2{filter} ORDER BY d.id LIMIT $1"
+         WHERE d.state = 'uncertain' AND d.id > $2{} ORDER BY d.id LIMIT $1",
+        filters.concat()
     );
     let read = |row: &QueryResult| {
         Ok(Uncertain {

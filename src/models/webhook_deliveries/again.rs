@@ -82,17 +82,18 @@ async fn find(system: &SystemScope, wanted: &Wanted, after: Option<Uuid>) -> Api
     let states = if wanted.arrived_too { "'failed', 'delivered'" } else { "'failed'" };
     let from = after.unwrap_or_else(|| first_id_at(wanted.since));
     let mut values: Vec<Value> = vec![from.into(), BATCH.into()];
-    let mut filter = String::new();
+    let mut filters = Vec::new();
     for (column, id) in [("account_id", wanted.account_id), ("webhook_id", wanted.webhook_id)] {
         if let Some(id) = id {
             values.push(id.into());
-            filter.push_str(&format!(" AND d.{column} = ${}", values.len()));
+            filters.push(format!(" AND d.{column} = ${}", values.len()));
         }
     }
     let sql = format!(
         "SELECT d.id, d.webhook_id FROM webhook_deliveries d JOIN webhooks h ON h.id = d.webhook_id \
          AND h.deleted_at IS NULL WHERE d.id > $1 AND d.state IN ({states}) \
-         AND d.event_type <> 'webhook.test'{filter} ORDER BY d.id LIMIT $2"
+         AND d.event_type <> 'webhook.test'{} ORDER BY d.id LIMIT $2",
+        filters.concat()
     );
     let rows = system.query(&sql, values).await?;
     rows.iter()

@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 use async_trait::async_trait;
 use loco_rs::{Result, app::AppContext};
 use serde::Serialize;
+use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 use super::ACCOUNT;
@@ -77,7 +78,14 @@ async fn remove_all(desk: &Desk, given: &Arguments<'_>, known: &Known) -> Result
         if moved.elapsed() > patience {
             return Err(given.refuse("the account is still sending; run it again later"));
         }
-        engine::recover(&desk.state).await.map_err(|error| loco_rs::Error::Message(error.to_string()))?;
+        settle(desk).await.map_err(|error| loco_rs::Error::Message(error.to_string()))?;
         tokio::time::sleep(LOOK_AGAIN).await;
     }
+}
+
+/// What the engine does meanwhile, if there is one: it gives up what dead processes and dead requests held.
+async fn settle(desk: &Desk) -> std::result::Result<(), engine::BoxError> {
+    engine::recover(&desk.state).await?;
+    engine::sweep(&desk.state.db, &CancellationToken::new()).await?;
+    Ok(())
 }
