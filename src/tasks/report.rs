@@ -152,7 +152,7 @@ impl Tree {
         }
     }
 
-    fn is_list(&self) -> bool {
+    const fn is_list(&self) -> bool {
         matches!(self, Self::List(_))
     }
 }

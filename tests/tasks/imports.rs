@@ -27,7 +27,11 @@ async fn a_file_is_imported_whole_without_an_engine_and_once_with_one() {
         run_jobs(&w).await;
         assert_eq!(w.number("SELECT count(*) FROM contacts", []).await, 9_000);
         assert_eq!(w.number("SELECT count(*) FROM import_chunks", []).await, 0);
-        assert_eq!(w.number("SELECT count(*) FROM jobs WHERE status = 'completed'", []).await, 1);
+        assert_eq!(
+            w.number("SELECT count(*) FROM jobs WHERE status = 'completed' AND name = 'ImportContacts'", [])
+                .await,
+            1
+        );
         assert_eq!(w.bob.seen("/contact_imports").await, json!([]));
     })
     .await;
