@@ -3,7 +3,7 @@
 use crate::support::source::{Source, sources};
 
 /// The files that may make a scope that sees every account, each for one purpose.
-const SYSTEM_SCOPES: [&str; 29] = [
+const SYSTEM_SCOPES: [&str; 30] = [
     "src/engine/sender.rs",
     "src/engine/sweeper.rs",
     "src/http/idempotency.rs",
@@ -23,6 +23,7 @@ const SYSTEM_SCOPES: [&str; 29] = [
     "src/sending/lanes.rs",
     "src/sending/ledger/mod.rs",
     "src/sending/program.rs",
+    "src/sending/stranded.rs",
     "src/state.rs",
     "src/tasks/accounts/export.rs",
     "src/tasks/operation.rs",

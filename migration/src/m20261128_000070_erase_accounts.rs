@@ -11,6 +11,6 @@ pub struct Migration;
 #[async_trait::async_trait]
 impl MigrationTrait for Migration {
     async fn up(&self, manager: &SchemaManager) -> Result<(), DbErr> {
-        ddl::run(manager, include_str!("m20261124_000060_erase_accounts.sql")).await
+        ddl::run(manager, include_str!("m20261128_000070_erase_accounts.sql")).await
     }
 }
