@@ -56,7 +56,8 @@ impl Operation for Import {
         let account = desk.account(given).await?;
         let bar = bar_of("reading the file", "{bytes}/{total_bytes}", about.len());
         let pieces = pieces(file, bar.clone());
-        let received = imports::receive(&desk.state.db, account.id, &name, pieces).await?;
+        let received = imports::receive(&desk.state.db, account.id, &name, pieces).await;
+        let received = received.map_err(|refused| refused.error)?;
         bar.finish_and_clear();
         let started = start(&desk, account.id, name, received).await?;
         let scope = desk.reads.account(account.id);
