@@ -17,6 +17,7 @@ use crate::database::{self, Database};
 
 /// Where and on what to run it.
 #[derive(Clone, Debug, Args)]
+#[group(skip)]
 pub struct Arguments {
     /// A PostgreSQL server on which a database of its own is made; without it a new SQLite file.
     #[arg(long, global = true)]
