@@ -10,7 +10,12 @@ use testkit::{
 };
 
 use super::process;
-use crate::support::{World, campaign::DEADLINE, campaigns::credential, campaigns::step, world};
+use crate::support::{
+    World,
+    campaign::{DEADLINE, addresses},
+    campaigns::{credential, step},
+    world,
+};
 
 /// An API process of its own on the world's database, at this port.
 pub fn api_process(w: &World, port: u16) -> Builder {
@@ -68,6 +73,65 @@ async fn killed_around_the_commit_effect_and_answer_are_there_or_neither(
         assert_eq!((first.0, first.1), (201, stored == 1), "{}", first.2);
         assert_eq!((again.0, again.1, &again.2), (201, true, &first.2));
         assert_eq!(w.number(effects, []).await, 1);
+    })
+    .await;
+}
+
+/// A request that changes much at once, and how many rows of it there are.
+#[derive(Clone, Copy, Debug)]
+enum Much {
+    Import,
+    Enroll,
+    Dispatch,
+}
+
+impl Much {
+    /// What comes before it: where it is asked for, its body, and a count of what it leaves.
+    async fn prepared(self, w: &World) -> (String, Value, &'static str) {
+        let people = addresses("ok", 30);
+        let contacts: Vec<_> = people.iter().map(|email| json!({ "email": email })).collect();
+        let import = json!({"contact_import": {"name": "People", "contacts": contacts}});
+        if matches!(self, Self::Import) {
+            let left = "SELECT (SELECT count(*) FROM contacts) + (SELECT count(*) FROM contact_imports)";
+            return ("/contact_imports".to_owned(), import, left);
+        }
+        let campaign = json!({"campaign": {
+            "name": "T", "smtp_credentials": [credential()], "sequence_steps": [step(1)]
+        }});
+        let path =
+            format!("/campaigns/{}", w.alice.made("/campaigns", &campaign).await["id"].as_str().unwrap());
+        let import = w.alice.made("/contact_imports", &import).await["id"].clone();
+        let enroll = json!({ "contact_import_id": import, "batch_size": 10 });
+        if matches!(self, Self::Enroll) {
+            let left = "SELECT (SELECT count(*) FROM enrollments) + (SELECT count(*) FROM batches) \
+                        + (SELECT CAST(sum(pending) AS bigint) FROM campaign_totals)";
+            return (format!("{path}/enroll"), enroll, left);
+        }
+        w.alice.made(&format!("{path}/enroll"), &enroll).await;
+        let left = "SELECT (SELECT count(*) FROM batches WHERE dispatched_at IS NOT NULL) \
+                    + (SELECT count(*) FROM campaigns WHERE status = 'active')";
+        (format!("{path}/dispatch"), json!({}), left)
+    }
+}
+
+#[rstest]
+#[case::an_import(Much::Import, 31)]
+#[case::an_enrolling(Much::Enroll, 63)]
+#[case::a_dispatch(Much::Dispatch, 4)]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn killed_before_its_commit_a_large_change_is_not_there_and_comes_whole_with_its_repetition(
+    #[case] much: Much,
+    #[case] whole: i64,
+) {
+    world(|w| async move {
+        let (path, body, left) = much.prepared(&w).await;
+        let (_api, port) = killed_at(&w, "answer-before-commit", 0, &path, &body).await;
+        assert_eq!(w.number(left, []).await, 0);
+        let first = post(port, &w.alice.key, &path, body.clone()).await.unwrap();
+        let again = post(port, &w.alice.key, &path, body).await.unwrap();
+        assert!((200..300).contains(&first.0) && !first.1, "{}", first.2);
+        assert_eq!((again.0, again.1, again.2), (first.0, true, first.2));
+        assert_eq!(w.number(left, []).await, whole);
     })
     .await;
 }

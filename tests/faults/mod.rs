@@ -1,12 +1,16 @@
 //! What must hold when processes die, stop or compete: asserted at the sink and in the rows.
 
 mod answers;
+mod database;
+mod disk_full;
 mod import_kill;
 mod inbox_kill;
 mod kill;
 mod locks;
 mod lost;
 mod pause;
+mod pool;
+mod servers;
 mod serving;
 mod stopped;
 mod two_engines;

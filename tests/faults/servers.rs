@@ -1,0 +1,188 @@
+//! Mail servers that greet with nonsense, send us away, put everybody off or fall silent: nobody is blamed for it, nobody
+//! is written to twice, and another account's mail goes out meanwhile. Waits are ended by changing rows.
+
+use std::time::Duration;
+
+use ampout::clock::Timestamp;
+use rstest::rstest;
+use testkit::{
+    sink::{Behaviour, Greeting, Sink, Stage},
+    wait::eventually,
+};
+
+use super::engine_process;
+use crate::support::{World, campaign::*, world};
+
+const PEOPLE: usize = 6;
+
+/// As if every lane had rested and every retry were due.
+async fn waits_are_over(w: &World) {
+    let now = Timestamp::now().micros();
+    w.sql("UPDATE smtp_credentials SET next_send_at = 0 WHERE holder IS NULL", []).await;
+    w.sql("UPDATE enrollments SET due_at = 0 WHERE progress = 'waiting' AND due_at > $1", [now.into()]).await;
+    w.sql("UPDATE smtp_credentials SET wake_at = 0 WHERE holder IS NULL AND wake_at IS NOT NULL", []).await;
+}
+
+/// Ends waits until the campaign is completed, and looks that everybody was written to once.
+async fn completes(w: &World, sink: &Sink, id: &str, people: &[String]) {
+    eventually(DEADLINE, || async {
+        waits_are_over(w).await;
+        (w.alice.seen(&format!("/campaigns/{id}")).await["status"] == "completed").then_some(())
+    })
+    .await
+    .unwrap();
+    for person in people {
+        assert_eq!(sink.messages_to(person).len(), 1, "{person}");
+    }
+}
+
+/// Bob's campaign to a server of its own, which must go out whatever Alice's server does.
+async fn bob_is_served(w: &World) {
+    let sink = Sink::start().await.unwrap();
+    let lane = credential(&sink, "bob@sender.test");
+    let id = dispatched(&w.bob, &campaign(&[lane], 1), &addresses("ok", PEOPLE)).await;
+    until_status(&w.bob, &id, "completed").await;
+    assert_eq!(sink.count(), PEOPLE as u64);
+}
+
+#[rstest]
+#[case::ten_megabytes_without_a_line(Greeting::Raw(vec![b'2'; 10 << 20].into()))]
+#[case::a_greeting_of_a_million_lines(Greeting::Raw(b"220-again\r\n".repeat(1_000_000).into()))]
+#[case::random_bytes(Greeting::random_bytes())]
+#[case::too_busy(Greeting::busy())]
+#[case::no_word(Greeting::Close)]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_server_that_cannot_greet_costs_the_lane_a_rest_and_nobody_else_anything(
+    #[case] greeting: Greeting,
+) {
+    world(|w| async move {
+        let sink = Sink::start().await.unwrap();
+        sink.set_greeting(greeting);
+        let engine = Engine::start(&w.ctx);
+        let people = addresses("ok", PEOPLE);
+        let id = dispatched(&w.alice, &campaign(&[credential(&sink, "one@sender.test")], 1), &people).await;
+        let failed = "SELECT max(failures) FROM smtp_credentials";
+        eventually(DEADLINE, || async { (w.number(failed, []).await > 0).then_some(()) }).await.unwrap();
+        bob_is_served(&w).await;
+        let seen = w.alice.seen(&format!("/campaigns/{id}")).await;
+        assert_eq!((&seen["totals"]["pending"], &seen["totals"]["bounced"]), (&PEOPLE.into(), &0.into()));
+        assert!(seen["credentials"][0]["disabled_at"].is_null(), "{seen}");
+        assert_eq!(
+            w.number(
+                "SELECT CAST(coalesce(sum(attempts), 0) AS bigint) FROM deliveries WHERE state <> 'sent'",
+                []
+            )
+            .await,
+            0
+        );
+        sink.set_greeting(Greeting::Banner);
+        completes(&w, &sink, &id, &people).await;
+        engine.stop().await;
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn sent_away_at_every_third_recipient_the_lane_comes_back_and_no_attempt_is_counted() {
+    world(|w| async move {
+        let sink = Sink::start().await.unwrap();
+        let people = addresses("ok", 9);
+        let away =
+            Behaviour::Reply { at: Stage::Rcpt, reply: "421 4.3.2 enough for this connection".to_owned() };
+        for person in people.iter().skip(2).step_by(3) {
+            sink.script(person, vec![away.clone(), Behaviour::Accept]);
+        }
+        let engine = Engine::start(&w.ctx);
+        let id = dispatched(&w.alice, &campaign(&[credential(&sink, "one@sender.test")], 1), &people).await;
+        completes(&w, &sink, &id, &people).await;
+        let attempts = "SELECT max(attempts) FROM deliveries";
+        assert_eq!(w.number(attempts, []).await, 1, "a server that sends us away is nobody's failed attempt");
+        let bounced = "SELECT count(*) FROM enrollments WHERE bounced_at IS NOT NULL";
+        assert_eq!(w.number(bounced, []).await, 0);
+        engine.stop().await;
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_storm_of_deferrals_ends_in_bounces_after_the_last_try_and_holds_no_place() {
+    world(|w| async move {
+        let sink = Sink::start().await.unwrap();
+        let engine = Engine::start(&w.ctx);
+        let people = addresses("defer-451", PEOPLE);
+        let id = dispatched(&w.alice, &campaign(&[credential(&sink, "one@sender.test")], 2), &people).await;
+        bob_is_served(&w).await;
+        let seen = eventually(DEADLINE, || async {
+            waits_are_over(&w).await;
+            let seen = w.alice.seen(&format!("/campaigns/{id}")).await;
+            (seen["status"] == "completed").then_some(seen)
+        })
+        .await
+        .unwrap();
+        assert_eq!((&seen["totals"]["bounced"], &seen["totals"]["sent"]), (&PEOPLE.into(), &0.into()));
+        let rows = w.alice.seen(&format!("/campaigns/{id}/deliveries")).await;
+        let rows = rows.as_array().unwrap();
+        assert_eq!(rows.len(), PEOPLE, "the second step is not begun");
+        for row in rows {
+            // One try, and one after each of the seven waits.
+            assert_eq!((&row["state"], &row["attempts"]), (&"bounced".into(), &8.into()), "{row}");
+            assert!(row["smtp_reply"].as_str().unwrap().starts_with("451"), "{row}");
+        }
+        let counted = "SELECT sends + reserved FROM account_periods WHERE account_id = $1";
+        let alice: uuid::Uuid = w.alice.account_id.parse().unwrap();
+        assert_eq!(w.number(counted, [alice.into()]).await, 0);
+        engine.stop().await;
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn silence_after_the_final_dot_is_uncertain_and_the_lane_goes_on() {
+    world(|w| async move {
+        let sink = Sink::start().await.unwrap();
+        let mut people = addresses("ok", PEOPLE);
+        let silent = people[2].clone();
+        sink.script(&silent, vec![Behaviour::Silent]);
+        let id = dispatched(&w.alice, &campaign(&[credential(&sink, "one@sender.test")], 1), &people).await;
+        let _engine = engine_process(&w).env("SMTP_FINAL_REPLY_SECONDS", "1").start().unwrap();
+        let path = format!("/campaigns/{id}/deliveries");
+        let rows = eventually(DEADLINE, || async {
+            waits_are_over(&w).await;
+            let rows = w.alice.seen(&path).await;
+            let count = |state| rows.as_array().unwrap().iter().filter(|row| row["state"] == state).count();
+            ((count("sent"), count("uncertain")) == (PEOPLE - 1, 1)).then_some(rows)
+        })
+        .await
+        .unwrap();
+        assert_eq!(rows.as_array().unwrap().len(), PEOPLE);
+        people.retain(|person| *person != silent);
+        for person in people.iter().chain([&silent]) {
+            assert_eq!(sink.messages_to(person).len(), 1, "{person}");
+        }
+        let seen = w.alice.seen(&format!("/campaigns/{id}")).await;
+        assert_eq!((&seen["status"], &seen["uncertain"]), (&"active".into(), &1.into()));
+        assert_eq!(w.number("SELECT reserved FROM account_periods", []).await, 1, "it keeps its place");
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_server_that_answers_one_byte_at_a_time_is_left_in_time() {
+    world(|w| async move {
+        // The greeting alone would take longer than all phases before DATA may.
+        let sink = Sink::start().await.unwrap();
+        sink.set_greeting(Greeting::Delayed(Duration::from_secs(3_600)));
+        let engine = Engine::start(&w.ctx);
+        let people = addresses("ok", PEOPLE);
+        let id = dispatched(&w.alice, &campaign(&[credential(&sink, "one@sender.test")], 1), &people).await;
+        let held = "SELECT count(*) FROM deliveries WHERE state = 'claimed'";
+        eventually(DEADLINE, || async { (w.number(held, []).await > 0).then_some(()) }).await.unwrap();
+        bob_is_served(&w).await;
+        // Pausing needs no answer from the server, and stopping gives back what was only claimed.
+        w.alice.made(&format!("/campaigns/{id}/pause"), &serde_json::json!({})).await;
+        engine.stop().await;
+        assert_eq!(w.number(held, []).await, 0);
+        assert_eq!(sink.count(), 0);
+    })
+    .await;
+}
