@@ -167,9 +167,8 @@ async fn silence_after_the_final_dot_is_uncertain_and_the_lane_goes_on() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_server_that_answers_one_byte_at_a_time_is_left_in_time() {
+async fn a_server_that_does_not_greet_holds_up_neither_another_account_nor_a_stop() {
     world(|w| async move {
-        // The greeting alone would take longer than all phases before DATA may.
         let sink = Sink::start().await.unwrap();
         sink.set_greeting(Greeting::Delayed(Duration::from_secs(3_600)));
         let engine = Engine::start(&w.ctx);
