@@ -3,7 +3,7 @@
 
 use axum::{
     extract::FromRequestParts,
-    http::{header, request::Parts},
+    http::{Method, header, request::Parts},
 };
 use loco_rs::app::AppContext;
 
@@ -29,7 +29,8 @@ pub async fn authenticate(parts: &mut Parts, ctx: &AppContext) -> Result<Caller,
     let state = AppState::of(ctx)?;
     let now = Timestamp::now();
     let (caller, use_is_old) = api_keys::authenticate(&state.db, &key.digest(), now).await?;
-    if use_is_old {
+    // HEAD records nothing.
+    if use_is_old && parts.method != Method::HEAD {
         state.usage.use_key(caller.api_key_id());
     }
     state.usage.count(&caller, parts, now);

@@ -26,6 +26,8 @@ pub(super) struct Operation {
     answers: BTreeMap<u16, Value>,
     codes: Vec<Code>,
     public: bool,
+    /// Others than our clients call it, and choose what they send.
+    by_others: bool,
     paged: bool,
     /// The schemas that its answers refer to.
     pub schemas: Vec<(String, Value)>,
@@ -45,6 +47,7 @@ pub(super) const fn operation(method: &'static str, path: &'static str) -> Opera
         answers: BTreeMap::new(),
         codes: vec![],
         public: false,
+        by_others: false,
         paged: false,
         schemas: vec![],
     }
@@ -60,6 +63,12 @@ impl Operation {
     /// It needs no key.
     pub const fn public(mut self) -> Self {
         self.public = true;
+        self
+    }
+
+    /// Recipients' programs or a provider call it, without a key of either kind.
+    pub const fn by_others(mut self) -> Self {
+        (self.public, self.by_others) = (true, true);
         self
     }
 
@@ -121,7 +130,7 @@ impl Operation {
 
     /// Whether it takes an `Idempotency-Key`: it changes something, and it is ours to say what is sent.
     fn takes_key(&self) -> bool {
-        self.method != "get" && self.tag != "Recipients"
+        self.method != "get" && !self.by_others
     }
 
     /// The operation as the document has it.

@@ -83,3 +83,13 @@ async fn pages_load_only_what_this_server_has_and_run_no_script_of_their_own() {
     })
     .await;
 }
+
+#[tokio::test]
+async fn the_reference_knows_no_picture_of_another_server() {
+    world(|w| async move {
+        let script = w.server.get("/docs/redoc.js").await.text();
+        assert!(script.contains("data:,"), "the picture is taken out of it (assets/docs/redoc/README.md)");
+        assert!(!script.contains("cdn.redoc"), "the browsers of readers would ask its maker's server");
+    })
+    .await;
+}

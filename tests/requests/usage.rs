@@ -75,6 +75,10 @@ async fn a_request_writes_nothing_and_the_use_of_its_key_is_stored_once_a_minute
     world(|w| async move {
         let stored = "SELECT count(*) FROM usage_hours";
         let used = "SELECT count(*) FROM api_keys WHERE last_used_at IS NOT NULL";
+        let head = w.server.method(axum::http::Method::HEAD, "/account").authorization_bearer(&w.alice.key);
+        assert_eq!(head.await.status_code(), 200);
+        flush(&w).await;
+        assert_eq!((w.number(stored, []).await, w.number(used, []).await), (0, 0), "HEAD records nothing");
         w.alice.get("/account").await;
         assert_eq!((w.number(stored, []).await, w.number(used, []).await), (0, 0));
         flush(&w).await;
@@ -159,6 +163,24 @@ async fn usage_is_shown_since_days_or_a_time_and_forgotten_after_400_days() {
         assert_eq!(SystemScope::in_transaction(&w.db(), sweep).await.unwrap(), 1);
         assert_eq!(SystemScope::in_transaction(&w.db(), sweep).await.unwrap(), 0);
         assert_eq!(count("?since=500d").await, json!(31));
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn the_fifty_most_asked_for_operations_are_shown() {
+    world(|w| async move {
+        w.alice.get("/account").await;
+        flush(&w).await;
+        for n in 1..=60 {
+            let copy = "INSERT INTO usage_hours SELECT account_id, hour, client_kind, method, $1, $2 FROM usage_hours \
+                        WHERE path = '/account'";
+            w.sql(copy, [format!("/path/{n}").into(), (n + 1).into()]).await;
+        }
+        let top = w.alice.seen("/usage").await["top_paths"].clone();
+        let top = top.as_array().unwrap();
+        assert_eq!((top.len(), &top[0]["path"], &top[0]["count"]), (50, &json!("/path/60"), &json!(61)));
+        assert_eq!((&top[49]["path"], &top[49]["count"]), (&json!("/path/11"), &json!(12)));
     })
     .await;
 }

@@ -179,6 +179,10 @@ impl Judge {
         if [429, 503].contains(&status) && !given.headers.contains_key("retry-after") {
             found.push("the header retry-after is missing".to_owned());
         }
+        let keyed = self.document.pointer(&format!("{operation}/security")).is_none();
+        if keyed && given.status.is_success() && !given.headers.contains_key("ratelimit") {
+            found.push("the header ratelimit is missing".to_owned());
+        }
         if !is_head {
             found.extend(self.body_breach(&response, given, body));
         }

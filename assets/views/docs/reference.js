@@ -8,6 +8,7 @@ Redoc.init("/openapi.json", {
   sortPropsAlphabetically: false,
   scrollYOffset: 48,
   theme: {
+    spacing: { sectionVertical: 18 },
     colors: { primary: { main: "#1f5fbf" } },
     typography: {
       fontFamily: "system-ui, sans-serif",

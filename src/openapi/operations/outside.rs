@@ -103,15 +103,15 @@ pub(super) fn recipients() -> Vec<Operation> {
     vec![
         get("/u/{token}")
             .named(TAG, "get_unsubscribe_page", "The page with the button; it changes nothing")
-            .public()
+            .by_others()
             .answers_other("text/html", &page),
         post("/u/{token}")
             .named(TAG, "unsubscribe_recipient", "Unsubscribe at once (RFC 8058)")
-            .public()
+            .by_others()
             .answers_other("text/html", &page),
         get("/o/{token}")
             .named(TAG, "get_open_pixel", "The pixel of a mail; the token ends in `.gif`")
-            .public()
+            .by_others()
             .answers_other("image/gif", &json!({})),
         post("/inbound/smtp2go/{token}")
             .named(
@@ -119,7 +119,7 @@ pub(super) fn recipients() -> Vec<Operation> {
                 "receive_smtp2go_event",
                 "What SMTP2GO says of a mail; the token is the account's own",
             )
-            .public()
+            .by_others()
             .answers_other(
                 "application/json",
                 &json!({"type": "object", "required": ["status"],
