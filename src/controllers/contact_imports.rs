@@ -44,7 +44,7 @@ async fn create(State(ctx): State<AppContext>, given: Given<NewContactImport>) -
     let state = AppState::of(&ctx)?;
     Ok(match given {
         Given::Fields(write) => create_of_fields(&state, write).await?.into_response(),
-        Given::Table(upload) => create_of_table(state, *upload).await?.into_response(),
+        Given::Table(upload) => Box::pin(create_of_table(state, *upload)).await?.into_response(),
     })
 }
 
