@@ -99,6 +99,28 @@ async fn a_line_that_loses_the_answers_of_commits_loses_and_doubles_no_mail(#[va
     .await;
 }
 
+/// What a panic of the ledger's writer leaves is what a crash leaves; the loop begins anew with another writer.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_writer_that_panics_is_replaced_and_leaves_what_a_crash_leaves() {
+    world(|w| async move {
+        let sink = Sink::start().await.unwrap();
+        let people = addresses("ok", PEOPLE);
+        let id = dispatched(&w.alice, &campaign(&[credential(&sink, "one@sender.test")], 1), &people).await;
+        let engine =
+            engine_process(&w).env("FAILPOINTS", "before_commit=3*off->1*panic->off").start().unwrap();
+        let settled = "SELECT count(*) FROM deliveries WHERE state IN ('sent', 'uncertain')";
+        let all = eventually(DEADLINE, || async {
+            (usize::try_from(w.number(settled, []).await).unwrap() == PEOPLE).then_some(())
+        });
+        assert!(all.await.is_ok(), "{}", engine.output());
+        assert_eq!(w.alice.seen(&format!("/campaigns/{id}")).await["uncertain"], 1);
+        for person in &people {
+            assert!(sink.messages_to(person).len() <= 1, "{person} was written to twice");
+        }
+    })
+    .await;
+}
+
 #[rstest]
 #[case::for_a_moment("30")]
 #[case::for_longer_than_a_process_may_be_silent("2")]

@@ -98,6 +98,45 @@ async fn a_campaign_needs_credentials_and_steps_and_no_more_than_may_be() {
 }
 
 #[tokio::test]
+async fn each_bound_is_kept_to_the_last_character() {
+    world(|w| async move {
+        let of = |more: usize| {
+            let mut body = campaign(&"n".repeat(255 + more));
+            let mut lane = credential();
+            lane["label"] = json!("l".repeat(255 + more));
+            lane["from_name"] = json!("f".repeat(255 + more));
+            body["campaign"]["smtp_credentials"] = json!([lane]);
+            body["campaign"]["max_wait_seconds"] = json!(86_400 + more);
+            body["campaign"]["sequence_steps"] = json!([{
+                "position": 1, "subject": "s".repeat(998 + more), "body_html": "h".repeat(262_144 + more),
+                "body_text": "t".repeat(262_144 + more), "delay_minutes": 525_600 + more
+            }]);
+            body
+        };
+        w.alice.post("/campaigns", &of(0)).await.assert_status(StatusCode::CREATED);
+        let refused = w.alice.post("/campaigns", &of(1)).await.json::<Value>();
+        let found = refused["details"]["errors"].as_array().unwrap();
+        let fields: Vec<&str> = found.iter().map(|error| error["field"].as_str().unwrap()).collect();
+        assert_eq!(
+            fields,
+            [
+                "name",
+                "max_wait_seconds",
+                "smtp_credentials[0].label",
+                "smtp_credentials[0].from_name",
+                "sequence_steps[0].subject",
+                "sequence_steps[0].body_html",
+                "sequence_steps[0].body_text",
+                "sequence_steps[0].delay_minutes"
+            ],
+            "{}",
+            refused["message"]
+        );
+    })
+    .await;
+}
+
+#[tokio::test]
 async fn a_typo_and_a_wrong_type_are_named() {
     world(|w| async move {
         let mut typo = campaign("x");

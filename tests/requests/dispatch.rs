@@ -60,10 +60,14 @@ async fn what_forbids_a_dispatch_is_said_and_changes_nothing() {
         world.sql(period, [account.into()]).await;
         let answer = alice.post(&path, &json!({})).await;
         answer.assert_status(StatusCode::PAYMENT_REQUIRED);
-        let body: Json = answer.json();
         assert_eq!(
-            body["details"],
-            json!({ "current_period_sends": 98, "monthly_limit": 100, "plan_slug": "free" })
+            answer.json::<Json>(),
+            json!({
+                "code": "plan_limit_reached",
+                "type": "https://docs.ampout.dev/errors/plan_limit_reached",
+                "message": "Plan send limit reached for the current period",
+                "details": { "current_period_sends": 98, "monthly_limit": 100, "plan_slug": "free" }
+            })
         );
         let unknown = alice.post(&path, &json!({ "batch": 1 })).await;
         unknown.assert_status(StatusCode::BAD_REQUEST);

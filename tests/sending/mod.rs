@@ -6,3 +6,4 @@ mod moving;
 mod outcomes;
 mod pacing;
 mod tls;
+mod waiting;

@@ -1,6 +1,7 @@
 //! What arrives, and what becomes of what does not.
 
-use testkit::sink::Sink;
+use rstest::rstest;
+use testkit::sink::{Greeting, Sink};
 
 use crate::support::{World, campaign::*, world};
 
@@ -133,6 +134,84 @@ async fn a_connection_closed_after_the_final_dot_is_uncertain_and_not_sent_again
         until_status(&w.alice, &id, "completed").await;
         assert_eq!(sink.count(), 2, "the second step follows, the first is not repeated");
         engine.stop().await;
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_relay_that_will_not_send_for_us_disables_the_credential_and_blames_nobody() {
+    engine_world(|w, engine, sink| async move {
+        let people = ["policy-550@example.test", "ok@example.test"].map(str::to_owned);
+        let id = dispatched(&w.alice, &campaign(&[credential(&sink, "one@sender.test")], 1), &people).await;
+        let seen = until_status(&w.alice, &id, "paused").await;
+        let lanes = w.alice.seen(&format!("/campaigns/{id}/smtp_credentials")).await;
+        assert_eq!(lanes[0]["disabled_reason"], "policy");
+        let totals = ["pending", "sent", "bounced"].map(|count| seen["totals"][count].as_i64().unwrap());
+        assert_eq!((totals, sink.count()), ([2, 0, 0], 0));
+        assert_eq!(w.number("SELECT CAST(sum(attempts) AS bigint) FROM deliveries", []).await, 0);
+        engine.stop().await;
+    })
+    .await;
+}
+
+#[rstest]
+#[case::with_a_refusal(Some("554 no service here"), "ok")]
+#[case::with_a_421(Some("421 too busy"), "ok")]
+#[case::with_a_421_at_the_recipient(None, "busy-421")]
+#[case::by_closing_at_the_recipient(None, "close-at-rcpt")]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_relay_that_sends_us_away_never_counts_as_sent_or_as_a_try(
+    #[case] greeting: Option<&'static str>,
+    #[case] local: &'static str,
+) {
+    engine_world(|w, engine, sink| async move {
+        if let Some(greeting) = greeting {
+            sink.set_greeting(Greeting::Reply(greeting.into()));
+        }
+        let body = campaign(&[credential(&sink, "one@sender.test")], 1);
+        let id = dispatched(&w.alice, &body, &addresses(local, 3)).await;
+        let rests = "SELECT count(*) FROM smtp_credentials WHERE failures > 0 AND holder IS NULL \
+                     AND next_send_at > 0 AND disabled_at IS NULL";
+        testkit::wait::eventually(DEADLINE, || async { (w.number(rests, []).await == 1).then_some(()) })
+            .await
+            .unwrap();
+        engine.stop().await;
+        let seen = w.alice.seen(&format!("/campaigns/{id}")).await;
+        let totals = ["pending", "sent", "bounced"].map(|count| seen["totals"][count].as_i64().unwrap());
+        assert_eq!((&seen["status"], totals, sink.count()), (&"active".into(), [3, 0, 0], 0));
+        let tried = "SELECT count(*) FROM deliveries WHERE attempts > 0 OR state <> 'queued'";
+        assert_eq!(w.number(tried, []).await, 0);
+        assert_eq!(w.number("SELECT sends + reserved FROM account_periods", []).await, 0);
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_is_put_off_an_eighth_time_bounces_with_the_servers_words() {
+    engine_world(|w, engine, sink| async move {
+        let people = ["defer-451@example.test".to_owned()];
+        let id = dispatched(&w.alice, &campaign(&[credential(&sink, "one@sender.test")], 1), &people).await;
+        let path = format!("/campaigns/{id}/deliveries");
+        let put_off = async |times: i64| {
+            let left = "SELECT count(*) FROM smtp_credentials WHERE holder IS NULL";
+            testkit::wait::eventually(DEADLINE, || async {
+                let row = w.alice.seen(&path).await[0].clone();
+                (row["attempts"] == times && w.number(left, []).await == 1).then_some(row)
+            })
+            .await
+            .unwrap()
+        };
+        assert_eq!(put_off(1).await["state"], "deferred");
+        // As if it had been put off seven times.
+        w.sql("UPDATE deliveries SET attempts = 7", []).await;
+        w.sql("UPDATE enrollments SET due_at = 0", []).await;
+        w.sql("UPDATE smtp_credentials SET wake_at = 0, next_send_at = 0", []).await;
+        assert_eq!(put_off(8).await["state"], "bounced");
+        engine.stop().await;
+        let row = w.alice.seen(&format!("/campaigns/{id}/enrollments")).await[0].clone();
+        assert_eq!(row["status"], "bounced");
+        assert!(row["bounce_reason"].as_str().unwrap().starts_with("451"), "{row}");
+        assert_eq!(w.number("SELECT sends + reserved FROM account_periods", []).await, 0);
     })
     .await;
 }
