@@ -28,6 +28,7 @@ impl Operation for RunEngine {
         let asked_to_stop = async {
             shutdown_signal().await;
             stop.cancel();
+            tracing::info!("shutting down");
         };
         let engine = async {
             let sends = engine::run(ctx.clone(), settings.engine, stop.clone());

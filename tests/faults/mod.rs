@@ -12,6 +12,7 @@ mod pause;
 mod pool;
 mod servers;
 mod serving;
+mod shutdown;
 mod stopped;
 mod two_engines;
 
