@@ -274,10 +274,12 @@ impl Writer {
 
     async fn conclude(&self, entries: Vec<Entry>, (tx, answers): (WriteTx, Answers)) {
         points::reach("before_commit");
-        let mut committed = tx.commit().await;
-        if points::fails("commit_lost") {
-            committed = Err(DbErr::ConnectionAcquire(ConnAcquireErr::ConnectionClosed));
-        }
+        let committed = match tx.commit().await {
+            Ok(()) if points::fails("commit_lost") => {
+                Err(DbErr::ConnectionAcquire(ConnAcquireErr::ConnectionClosed))
+            }
+            committed => committed,
+        };
         points::reach("after_commit");
         if answers.told {
             self.webhooks.ring();
