@@ -77,6 +77,8 @@ async fn remove_contacts(system: &SystemScope, now: Timestamp) -> ApiResult<bool
     if let Some((account, contacts)) = by_account.first_key_value() {
         let scope = system.account(*account);
         hold_periods(&scope).await?;
+        // Of ended enrollments too: whoever found them a moment ago is about to lock the contact, and then them.
+        hold_campaigns(&scope, "contact_id", contacts).await?;
         stop_contacts(&scope, contacts, Stop::Deleted, now).await?;
         let sql = format!(
             "SELECT id FROM enrollments WHERE account_id = $1 AND contact_id IN ({})",
@@ -101,6 +103,18 @@ pub(super) async fn hold_periods(scope: &Scope) -> ApiResult<()> {
     let sql =
         format!("SELECT period_start FROM account_periods WHERE account_id = $1 ORDER BY period_start{lock}");
     scope.query(&sql, []).await?;
+    Ok(())
+}
+
+/// Locks the campaigns of the enrollments whose `column` is one of these, before anything below them is touched.
+async fn hold_campaigns(scope: &Scope, column: &str, ids: &[Uuid]) -> ApiResult<()> {
+    let sql = format!(
+        "SELECT k.id FROM campaigns k WHERE k.account_id = $1 AND k.id IN (SELECT e.campaign_id FROM enrollments e \
+         WHERE e.account_id = $1 AND e.{column} IN ({})) ORDER BY k.id{}",
+        holes(2, ids.len()),
+        lock_sql(scope.backend(), RowLock::Update)
+    );
+    scope.query(&sql, uuids(ids)).await?;
     Ok(())
 }
 
@@ -140,13 +154,7 @@ async fn remove_enrollments(system: &SystemScope, now: Timestamp) -> ApiResult<b
     if let Some((account, found)) = by_account.first_key_value() {
         let scope = system.account(*account);
         hold_periods(&scope).await?;
-        let held = format!(
-            "SELECT k.id FROM campaigns k WHERE k.account_id = $1 AND k.id IN (SELECT e.campaign_id FROM enrollments e \
-             WHERE e.account_id = $1 AND e.id IN ({})) ORDER BY k.id{}",
-            holes(2, found.len()),
-            lock_sql(scope.backend(), RowLock::Update)
-        );
-        scope.query(&held, uuids(found)).await?;
+        hold_campaigns(&scope, "id", found).await?;
         drop_enrollments(&scope, found, now).await?;
     }
     Ok(!by_account.is_empty())

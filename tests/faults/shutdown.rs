@@ -38,7 +38,7 @@ async fn a_process_that_is_told_to_end_finishes_what_is_marked_and_gives_back_th
         let hold = sink.hold(Point::AfterDot, Matcher::Any);
         let people = addresses("ok", PEOPLE);
         let id = dispatched(&w.alice, &campaign(&[credential(&sink, "one@sender.test")], 1), &people).await;
-        let mut engine = engine_process(&w).start().unwrap();
+        let mut engine = engine_process(&w).env("LOG_LEVEL", "info").start().unwrap();
         hold.reached(DEADLINE).await.unwrap();
         told_to_end(&mut engine).await;
         hold.release();
@@ -61,7 +61,8 @@ async fn what_is_not_answered_in_its_time_is_uncertain() {
         let hold = sink.hold(Point::AfterDot, Matcher::Any);
         let people = addresses("ok", PEOPLE);
         let id = dispatched(&w.alice, &campaign(&[credential(&sink, "one@sender.test")], 1), &people).await;
-        let mut engine = engine_process(&w).env("SHUTDOWN_SECONDS", "2").start().unwrap();
+        let mut engine =
+            engine_process(&w).env("LOG_LEVEL", "info").env("SHUTDOWN_SECONDS", "2").start().unwrap();
         hold.reached(DEADLINE).await.unwrap();
         told_to_end(&mut engine).await;
         engine.wait(DEADLINE).await.unwrap();
@@ -80,7 +81,8 @@ async fn a_final_dot_without_an_answer_is_uncertain_and_nothing_else_is(
 ) {
     world(|w| async move {
         let sink = Sink::start().await.unwrap();
-        let mut people = addresses("close-mid-body-once", 1);
+        // Those that are cut off before the dot could be written are sent again.
+        let mut people = addresses("close-at-data-once", 1);
         people.extend(addresses(local, 1));
         people.extend(addresses("ok", 2));
         let body = campaign(&[credential(&sink, "one@sender.test")], 1);
