@@ -6,7 +6,7 @@
 //!     cargo run --release -p bench -- enroll --contacts 1000000
 //!     cargo run --release -p bench -- requests --rows 1000000
 //!
-//! What they found, and on what machine: docs/BENCHMARKS.md.
+//! How to run them, and what is asked for: docs/BENCHMARKS.md.
 
 mod app;
 mod campaign;
