@@ -1,7 +1,11 @@
 //! The loop that tells endpoints what happened: takes lanes that have something due and lets each work in a task of its
-//! own. Endpoints that fail share a part of the room, so that however many of them there are, the others go on.
+//! own. Endpoints that fail or are slow share a part of the room, so that however many of them there are, the others go on.
 
-use std::{collections::HashMap, sync::Arc, time::Duration};
+use std::{
+    collections::{HashMap, HashSet},
+    sync::Arc,
+    time::Duration,
+};
 
 use rand::seq::SliceRandom;
 use tokio::{
@@ -18,7 +22,7 @@ use crate::{
     clock::Timestamp,
     state::AppState,
     webhooks::{
-        lane::{self, LaneContext, LaneError},
+        lane::{self, LaneContext, LaneError, Pace},
         lanes::{self, FAILING, Lane},
         recorder::Recorder,
     },
@@ -26,17 +30,41 @@ use crate::{
 
 /// Lanes at a time; each has up to five connections.
 const MOST_LANES: usize = 128;
-/// How many of them may be endpoints that fail.
-const MOST_FAILING: usize = 32;
+/// How many of them may be endpoints that fail, or were slow the last time.
+const MOST_HELD_BACK: usize = 32;
+/// Slow endpoints that are remembered; past that all have another chance.
+const MOST_SLOW: usize = 10_000;
 /// Looks for work at a time.
 const LOOKS: usize = 3;
 
-type Ended = Result<(), LaneError>;
+type Ended = Result<Pace, LaneError>;
+
+/// Endpoints that were slow at the end of their last turn. Only in memory: a process that starts anew finds out again, a
+/// turn each.
+#[derive(Default)]
+struct Slow(HashSet<Uuid>);
+
+impl Slow {
+    fn note(&mut self, webhook: Uuid, pace: Pace) {
+        if self.0.len() >= MOST_SLOW {
+            self.0.clear();
+        }
+        match pace {
+            Pace::Slow => self.0.insert(webhook),
+            Pace::Prompt => self.0.remove(&webhook),
+        };
+    }
+
+    fn has(&self, webhook: Uuid) -> bool {
+        self.0.contains(&webhook)
+    }
+}
 
 /// The lanes at work.
 struct Deliverer {
     lanes: JoinSet<Ended>,
     by_task: HashMap<Id, Lane>,
+    slow: Slow,
     shared: LaneContext,
 }
 
@@ -49,6 +77,7 @@ pub(super) async fn run(ctx: EngineContext, state: AppState) -> LoopResult {
     let mut deliverer = Deliverer {
         lanes: JoinSet::new(),
         by_task: HashMap::new(),
+        slow: Slow::default(),
         shared: LaneContext {
             client: state.http.clone(),
             recorder,
@@ -85,8 +114,10 @@ impl Deliverer {
         let db = &self.shared.state.db;
         let mut free = lanes::free(db, Timestamp::now()).await?;
         free.shuffle(&mut rand::rng());
-        let failing = self.by_task.values().filter(|lane| lane.failures >= FAILING).count();
-        let wanted = choose(&free, MOST_LANES - at_work, MOST_FAILING.saturating_sub(failing));
+        let held_back = |lane: &Lane| lane.failures >= FAILING || self.slow.has(lane.webhook_id);
+        let at_work_too = self.by_task.values().filter(|lane| held_back(lane)).count();
+        let wanted =
+            choose(&free, held_back, MOST_LANES - at_work, MOST_HELD_BACK.saturating_sub(at_work_too));
         for lane in lanes::take(db, self.shared.process_id, &wanted).await? {
             let task = self.lanes.spawn(lane::run(self.shared.clone(), lane));
             self.by_task.insert(task.id(), lane);
@@ -101,9 +132,12 @@ impl Deliverer {
             Err(error) => (error.id(), Err(error.to_string())),
         };
         let Some(lane) = self.by_task.remove(&id) else { return Ok(()) };
-        if let Err(error) = ended {
-            tracing::error!(webhook = %lane.webhook_id, error, "webhook lane broke down");
-            self.give_up(Some(lane.webhook_id)).await?;
+        match ended {
+            Ok(pace) => self.slow.note(lane.webhook_id, pace),
+            Err(error) => {
+                tracing::error!(webhook = %lane.webhook_id, error, "webhook lane broke down");
+                self.give_up(Some(lane.webhook_id)).await?;
+            }
         }
         Ok(())
     }
@@ -124,14 +158,19 @@ impl Deliverer {
 }
 
 /// The first of each kind that there is room for.
-fn choose(free: &[Lane], room: usize, mut room_failing: usize) -> Vec<Uuid> {
+fn choose(
+    free: &[Lane],
+    is_held_back: impl Fn(&Lane) -> bool,
+    room: usize,
+    mut room_held_back: usize,
+) -> Vec<Uuid> {
     let mut wanted = Vec::new();
     for lane in free {
-        let failing = lane.failures >= FAILING;
-        if wanted.len() == room || (failing && room_failing == 0) {
+        let held_back = is_held_back(lane);
+        if wanted.len() == room || (held_back && room_held_back == 0) {
             continue;
         }
-        room_failing -= usize::from(failing);
+        room_held_back -= usize::from(held_back);
         wanted.push(lane.webhook_id);
     }
     wanted
@@ -142,14 +181,24 @@ mod tests {
     use super::*;
 
     #[test]
-    fn failing_endpoints_never_take_all_the_room() {
-        let lane =
-            |n: u128, failures| Lane { webhook_id: Uuid::from_u128(n), account_id: Uuid::nil(), failures };
-        let free: Vec<Lane> = (0..50).map(|n| lane(n, FAILING)).chain((50..60).map(|n| lane(n, 0))).collect();
-        let wanted = choose(&free, 20, 5);
+    fn an_endpoint_is_slow_until_its_next_turn_is_not() {
+        let (mut slow, one, other) = (Slow::default(), Uuid::from_u128(1), Uuid::from_u128(2));
+        slow.note(one, Pace::of(Duration::from_secs(15)));
+        slow.note(other, Pace::of(Duration::from_millis(20)));
+        assert!(slow.has(one) && !slow.has(other));
+        slow.note(one, Pace::of(Duration::from_millis(999)));
+        assert!(!slow.has(one));
+    }
+
+    #[test]
+    fn those_that_are_held_back_never_take_all_the_room() {
+        let lane = |n: u128| Lane { webhook_id: Uuid::from_u128(n), account_id: Uuid::nil(), failures: 0 };
+        let free: Vec<Lane> = (0..60).map(lane).collect();
+        let held_back = |lane: &Lane| lane.webhook_id.as_u128() < 50;
+        let wanted = choose(&free, held_back, 20, 5);
         assert_eq!(wanted.len(), 15);
         assert_eq!(wanted.iter().filter(|id| id.as_u128() < 50).count(), 5);
-        assert_eq!(choose(&free, 7, 50).len(), 7);
-        assert!(choose(&free, 0, 0).is_empty());
+        assert_eq!(choose(&free, held_back, 7, 50).len(), 7);
+        assert!(choose(&free, held_back, 0, 0).is_empty());
     }
 }

@@ -42,6 +42,24 @@ const MOST_HELD: usize = 50;
 const FRESH: Duration = Duration::from_secs(1);
 /// A lane that always has work makes room for others after this.
 const TURN: Duration = Duration::from_secs(10);
+/// An endpoint that takes longer to answer is slow.
+const SLOW: Duration = Duration::from_secs(1);
+
+/// How an endpoint answered at the end of its turn.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Pace {
+    /// In time.
+    Prompt,
+    /// Late, or not at all.
+    Slow,
+}
+
+impl Pace {
+    /// Of an endpoint that took so long.
+    pub fn of(duration: Duration) -> Self {
+        if duration < SLOW { Self::Prompt } else { Self::Slow }
+    }
+}
 
 /// What every lane of a process is handed.
 #[derive(Clone)]
@@ -107,14 +125,16 @@ struct Work {
     /// Nothing new is begun.
     over: bool,
     failures: i32,
+    pace: Pace,
     turn_ends: Instant,
 }
 
 /// Works until nothing is due, or others want their turn. The lane is left at the end; after an error it is still held.
+/// Answers how its endpoint did.
 ///
 /// # Errors
 /// Whatever kept it from going on; what was delivered and not recorded is delivered again.
-pub async fn run(ctx: LaneContext, lane: Lane) -> Result<(), LaneError> {
+pub async fn run(ctx: LaneContext, lane: Lane) -> Result<Pace, LaneError> {
     let recorder = ctx.recorder.clone();
     let now = Instant::now();
     let mut work = Work {
@@ -133,6 +153,7 @@ pub async fn run(ctx: LaneContext, lane: Lane) -> Result<(), LaneError> {
         dry: false,
         over: false,
         failures: lane.failures,
+        pace: Pace::Prompt,
         turn_ends: now + TURN,
     };
     while work.begin() {
@@ -140,7 +161,7 @@ pub async fn run(ctx: LaneContext, lane: Lane) -> Result<(), LaneError> {
         work.take(step)?;
     }
     recorder.record(lane.webhook_id, Vec::new(), Lease::Leave).await?;
-    Ok(())
+    Ok(work.pace)
 }
 
 impl Work {
@@ -249,6 +270,7 @@ impl Work {
 
     fn take_posted(&mut self, due: &Due, attempted: Attempted) {
         self.posting -= 1;
+        self.pace = Pace::of(attempted.duration);
         self.failures = if attempted.succeeded() { 0 } else { self.failures.saturating_add(1) };
         self.ended.push(Ended {
             account_id: self.lane.account_id,
