@@ -12,7 +12,7 @@ use lettre::{
     },
     transport::smtp::{
         self,
-        client::{Certificate, CertificateStore, Tls, TlsParameters},
+        client::{Certificate, CertificateStore, Tls, TlsParameters, TlsParametersBuilder},
     },
 };
 use loco_rs::mailer::Email;
@@ -193,5 +193,5 @@ fn tls_parameters(host: &str) -> Result<TlsParameters, smtp::Error> {
     let builder = TlsParameters::builder(host.to_owned()).certificate_store(CertificateStore::None);
     let native = rustls_native_certs::load_native_certs().certs;
     let roots = native.into_iter().filter_map(|root| Certificate::from_der(root.to_vec()).ok());
-    roots.fold(builder, |builder, root| builder.add_root_certificate(root)).build()
+    roots.fold(builder, TlsParametersBuilder::add_root_certificate).build()
 }
