@@ -5,9 +5,7 @@
 //! passwords, keys and digests are bytes (`models::sealed`). Only the hashes of suppressed addresses are shown.
 
 use futures_util::future::BoxFuture;
-use sea_orm::{
-    EntityTrait, FromQueryResult, Iden, IdenStatic, Iterable, ModelTrait, PrimaryKeyToColumn, Value,
-};
+use sea_orm::{EntityTrait, FromQueryResult, IdenStatic, Iterable, ModelTrait, PrimaryKeyToColumn, Value};
 use serde_json::{Map, Value as Json};
 
 use crate::{
@@ -111,9 +109,11 @@ where
 {
     let table = E::default();
     let name = table.table_name();
+    let owner = if name == "accounts" { "id" } else { "account_id" };
+    // The account is the same in all of them: with it in the comparison, SQLite would read each page from the first row.
     let keys: Vec<E::Column> = E::PrimaryKey::iter().map(PrimaryKeyToColumn::into_column).collect();
-    let names: Vec<String> = keys.iter().map(Iden::unquoted).map(str::to_owned).collect();
-    let (order, owner) = (names.join(", "), if name == "accounts" { "id" } else { "account_id" });
+    let keys: Vec<E::Column> = keys.into_iter().filter(|key| key.as_str() != "account_id").collect();
+    let order = keys.iter().map(IdenStatic::as_str).collect::<Vec<_>>().join(", ");
     let holes: Vec<String> = (2..).take(keys.len()).map(|hole| format!("${hole}")).collect();
     let (mut last, mut count): (Vec<Value>, u64) = (Vec::new(), 0);
     loop {
