@@ -36,7 +36,7 @@ use crate::{
 const MANY: u32 = 100_000;
 const SOME: u32 = 10_000;
 /// Rows of the page that is measured.
-const SHOWN: u64 = 50;
+const SHOWN: u32 = 50;
 /// Rows that such a page may look at: its own, one more, and what each of them refers to (a contact, its import).
 const LOOKED_AT: f64 = 4.0 * 51.0;
 
@@ -111,7 +111,14 @@ async fn fill(w: &World, rows: &Rows) {
     let outreach = [("outreach_id", at(OUTREACHES))];
     copy::<campaign_rows::Entity>(w, rows.campaign.id, CAMPAIGNS, SOME, &outreach).await;
     let campaign = ("campaign_id", at(CAMPAIGNS));
-    copy::<smtp_credentials::Entity>(w, rows.credential.id, CREDENTIALS, SOME, &[campaign.clone()]).await;
+    copy::<smtp_credentials::Entity>(
+        w,
+        rows.credential.id,
+        CREDENTIALS,
+        SOME,
+        std::slice::from_ref(&campaign),
+    )
+    .await;
     copy::<contact_imports::Entity>(w, rows.import.id, IMPORTS, SOME, &[]).await;
     let address = ("email_key", "'person-' || n".to_owned());
     let import = ("contact_import_id", at(IMPORTS));
@@ -215,7 +222,7 @@ fn of_parents(
 
 /// Every list, at its beginning or in its middle; of the large parents and of the small ones.
 fn listings(scope: &Scope, rows: &Rows) -> Vec<Listing> {
-    let page = |after| Page::new(SHOWN, Some(after)).unwrap();
+    let page = |after| Page::new(u64::from(SHOWN), Some(after)).unwrap();
     let middle = |kind, number| page(id(kind, number));
     // Behind every id: the query is that of a first page, but with the same terms.
     let first = |_, _| page(Uuid::max());
@@ -258,7 +265,7 @@ async fn hold_postgres(w: &World, listings: &[Listing]) -> String {
         let rows = explained(w, "EXPLAIN (ANALYZE, TIMING OFF, FORMAT JSON)", listing).await;
         let plan: Json = rows[0].try_get_by_index(0).unwrap();
         let (text, looked_at) = (plan.to_string(), looked_at(&plan[0]["Plan"]));
-        if looked_at > LOOKED_AT || text.contains("Sort") && looked_at > SHOWN as f64 {
+        if looked_at > LOOKED_AT || text.contains("Sort") && looked_at > f64::from(SHOWN) {
             writeln!(wrong, "{} looks at {looked_at}: {plan:#}", listing.route).unwrap();
         }
     }
