@@ -40,9 +40,9 @@ async fn completed(w: &World, id: &str, engine: &Child) {
         w.sql(rested, []).await;
         (w.alice.seen(&path).await["status"] == "completed").then_some(())
     });
-    if ended.await.is_err() {
-        panic!("{}\n{}", w.alice.seen(&path).await, engine.output());
-    }
+    let ended = ended.await.is_ok();
+    let seen = w.alice.seen(&path).await;
+    assert!(ended, "{seen}\n{}", engine.output());
 }
 
 /// Every step reached everybody once, and everything says so.
