@@ -1,10 +1,14 @@
 //! The settings of `config/<environment>.yaml`, checked at start: a wrong or missing value stops it with one line that
 //! names the variable.
 
+mod stripe;
+
 use std::{net::SocketAddr, path::Path, str::FromStr, time::Duration};
 
 use loco_rs::{config::Config, environment::Environment};
 use serde::Deserialize;
+
+pub use stripe::{PlanPrice, StripeSettings};
 
 use crate::{http::client_ip::TrustedProxies, mailers::RelaySettings};
 
@@ -44,6 +48,10 @@ pub struct Settings {
     pub metrics: MetricsSettings,
     /// What sends mail to the owners of accounts; without one it is only logged.
     pub relay: Option<RelaySettings>,
+    /// Billing, where there is any.
+    pub stripe: Option<StripeSettings>,
+    /// What the plans that are sold cost.
+    pub plan_prices: Vec<PlanPrice>,
 }
 
 /// What Prometheus may read, and where.
@@ -105,7 +113,7 @@ pub struct EngineSettings {
 }
 
 /// The section `settings`, all as text so that a wrong value can be named.
-#[derive(Debug, Deserialize)]
+#[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Raw {
     public_url: String,
@@ -130,6 +138,20 @@ struct Raw {
     metrics_binding: String,
     system_smtp_url: String,
     system_mail_from: String,
+    stripe_secret_key: String,
+    stripe_webhook_secret: String,
+    stripe_api_base: String,
+    stripe_price_hobby: String,
+    stripe_price_pro: String,
+    stripe_price_scale: String,
+    billing_return_url: String,
+}
+
+impl std::fmt::Debug for Raw {
+    /// It holds secrets.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Raw").finish_non_exhaustive()
+    }
 }
 
 /// A value that stops the start.
@@ -171,6 +193,8 @@ impl Settings {
             ));
         }
         Ok(Self {
+            stripe: stripe::parse(&raw, &public_url)?,
+            plan_prices: stripe::prices(&raw)?,
             public_url,
             master_key: raw.master_key,
             master_key_file: raw.master_key_file,

@@ -171,6 +171,14 @@ pub const fn lock_sql(backend: DbBackend, lock: RowLock) -> &'static str {
     }
 }
 
+/// Locks a row of which only what no foreign key points at is changed: rows that refer to it are stored meanwhile.
+pub const fn key_lock_sql(backend: DbBackend) -> &'static str {
+    match backend {
+        DbBackend::Postgres => " FOR NO KEY UPDATE",
+        DbBackend::Sqlite | DbBackend::MySql | _ => "",
+    }
+}
+
 /// How rows of a SELECT are locked until the end of the transaction.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum RowLock {

@@ -1,6 +1,7 @@
 //! Ampout: outbound email for developers and their agents.
 
 pub mod app;
+pub mod billing;
 pub mod clock;
 pub mod config;
 pub mod controllers;

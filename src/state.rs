@@ -6,6 +6,7 @@ use loco_rs::app::AppContext;
 use migration::MigratorTrait;
 
 use crate::{
+    billing::Stripe,
     clock::Timestamp,
     config::{ConfigError, Settings},
     crypto::{LinkKeys, MasterKeys, Sealer, SuppressionKey},
@@ -53,6 +54,8 @@ pub struct AppState {
     pub mail_templates: Templates,
     /// What sends them, where there is one.
     pub relay: Option<Relay>,
+    /// Who takes the money, where anybody does.
+    pub stripe: Option<Stripe>,
 }
 
 impl AppState {
@@ -64,6 +67,11 @@ impl AppState {
         ctx.shared_store
             .get::<Self>()
             .ok_or_else(|| ApiError::internal("the application state is not prepared"))
+    }
+
+    /// All accounts, for reading.
+    pub fn reads(&self) -> SystemScope {
+        SystemScope::new(Conn::Pool(self.db.pool().clone()))
     }
 
     /// Makes the state, once per context: checks the settings, seeds the plans, loads the keys. The schema must be there.
@@ -80,6 +88,8 @@ impl AppState {
         let system = SystemScope::new(Conn::Pool(ctx.db.clone()));
         let now = Timestamp::now();
         plans::seed(&system, now).await?;
+        plans::sync_prices(&system, &settings.plan_prices).await?;
+        let stripe = settings.stripe.as_ref().map(Stripe::new).transpose().map_err(stop)?;
         let links = app_keys::load_or_create(&system, &sealer, app_keys::LINKS, now).await?;
         let suppressions = app_keys::load_or_create(&system, &sealer, app_keys::SUPPRESSIONS, now).await?;
         let policy = DialPolicy {
@@ -93,6 +103,7 @@ impl AppState {
         let relay = relay.transpose().map_err(stop)?;
         let state = Self {
             settings: Arc::new(settings),
+            stripe,
             db,
             sealer: Arc::new(sealer),
             link_keys: Arc::new(LinkKeys::new(&links, &[])),

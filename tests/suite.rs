@@ -9,6 +9,7 @@
     reason = "a test fails by panicking, and looks behind the doors"
 )]
 
+mod billing;
 mod contract;
 mod engine;
 mod faults;

@@ -20,6 +20,7 @@ mod m20261124_000032_index_deliveries;
 mod m20261124_000040_index_bounces;
 mod m20261128_000060_index_lists;
 mod m20261128_000070_erase_accounts;
+mod m20261128_000080_create_billing;
 
 /// All steps in order.
 #[derive(Debug)]
@@ -44,6 +45,7 @@ impl MigratorTrait for Migrator {
             Box::new(m20261124_000040_index_bounces::Migration),
             Box::new(m20261128_000060_index_lists::Migration),
             Box::new(m20261128_000070_erase_accounts::Migration),
+            Box::new(m20261128_000080_create_billing::Migration),
         ]
     }
 }

@@ -2,6 +2,7 @@
 
 mod account;
 mod api_keys;
+mod billing;
 mod campaigns;
 mod contact_imports;
 mod contacts;
@@ -11,11 +12,13 @@ mod enrollments;
 mod inbound;
 mod metrics;
 mod outreaches;
+mod plans;
 mod previews;
 mod reference;
 mod signup;
 mod smtp_credentials;
 mod status;
+mod stripe;
 mod unsubscribe;
 mod usage;
 mod webhooks;
@@ -43,5 +46,8 @@ pub fn routes() -> AppRoutes {
         .add_route(unsubscribe::routes())
         .add_route(inbound::routes())
         .add_route(usage::routes())
+        .add_route(stripe::routes())
         .add_route(webhooks::routes())
+        .add_route(plans::routes())
+        .add_route(billing::routes())
 }

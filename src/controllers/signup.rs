@@ -1,13 +1,15 @@
 //! `POST /signup`: a new account and its first key.
 
-use axum::debug_handler;
-use loco_rs::{controller::Routes, prelude::post};
+use axum::{debug_handler, extract::State};
+use loco_rs::{app::AppContext, controller::Routes, prelude::post};
 
 use crate::{
+    billing::customers,
     errors::ApiResult,
     http::{Created, PublicWrite},
     models::accounts,
     params::signup::Signup,
+    state::AppState,
     views::signup::SignedUp,
 };
 
@@ -16,9 +18,10 @@ pub fn routes() -> Routes {
     Routes::new().add("/signup", post(create))
 }
 
-#[debug_handler(state = loco_rs::app::AppContext)]
-async fn create(write: PublicWrite<Signup>) -> ApiResult<Created<SignedUp>> {
+#[debug_handler(state = AppContext)]
+async fn create(State(ctx): State<AppContext>, write: PublicWrite<Signup>) -> ApiResult<Created<SignedUp>> {
     let (email, name) = write.body.parse()?;
     let made = accounts::sign_up(&write.system, &email, name.as_deref()).await?;
+    customers::arrange(&write.system, &AppState::of(&ctx)?, made.account_id).await?;
     Ok(Created(made.into()))
 }

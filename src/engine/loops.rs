@@ -7,6 +7,7 @@ use loco_rs::{Error, Result, app::AppContext};
 use tokio_util::sync::CancellationToken;
 
 use super::{
+    billing,
     context::EngineContext,
     doorbell::Doorbells,
     health, inbox,
@@ -82,7 +83,7 @@ impl Heart {
 fn loops(jobs: &Arc<DbQueue>, state: &AppState) -> Vec<Loop> {
     let jobs = Arc::clone(jobs);
     let (sends, recovers, tells, reads) = (state.clone(), state.clone(), state.clone(), state.clone());
-    let watches = state.clone();
+    let (watches, bills, compares) = (state.clone(), state.clone(), state.clone());
     vec![
         Loop::new("jobs", move |ctx| {
             let jobs = Arc::clone(&jobs);
@@ -95,6 +96,8 @@ fn loops(jobs: &Arc<DbQueue>, state: &AppState) -> Vec<Loop> {
         Loop::new("inbox", move |ctx| inbox::run(ctx, reads.clone())),
         Loop::new("recovery", move |ctx| recovery::run(ctx, recovers.clone())),
         Loop::new("webhooks", move |ctx| webhooks::run(ctx, tells.clone())),
+        Loop::new("notices", move |ctx| billing::tell(ctx, bills.clone())),
+        Loop::new("reconcile", move |ctx| billing::reconcile(ctx, compares.clone())),
         Loop::new("health", move |ctx| health::run(ctx, watches.clone())),
         Loop::new("sweeper", sweeper::run),
     ]

@@ -4,6 +4,7 @@
 //! poll. Losing a ring costs time, never work; a second process doubles nothing. This is the only module that spawns
 //! tasks of the process's own. What the loops do is not here but in the modules they call.
 
+mod billing;
 mod context;
 mod doorbell;
 mod embedded;

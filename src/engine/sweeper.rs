@@ -17,7 +17,7 @@ use crate::{
     db::Db,
     errors::ApiResult,
     jobs::purge_jobs,
-    models::{idempotency_keys, removal, test_messages, usage, webhook_deliveries},
+    models::{idempotency_keys, removal, stripe_events, test_messages, usage, webhook_deliveries},
     tenancy::SystemScope,
 };
 
@@ -38,6 +38,8 @@ pub struct Swept {
     pub idempotency_keys: u64,
     /// Hourly sums of requests that were kept for long enough.
     pub usage_hours: u64,
+    /// Events of Stripe that were kept for long enough.
+    pub stripe_events: u64,
     /// Batches of rows that had been deleted.
     pub deleted_batches: u64,
     /// Rows of processes that are long dead.
@@ -71,6 +73,7 @@ pub async fn sweep(db: &Db, stop: &CancellationToken) -> Result<Swept, BoxError>
         webhook_deliveries: purge(db, stop, Kept::WebhookDeliveries).await?,
         idempotency_keys: purge(db, stop, Kept::Answers).await?,
         usage_hours: purge(db, stop, Kept::Usage).await?,
+        stripe_events: purge(db, stop, Kept::StripeEvents).await?,
         deleted_batches: remove_deleted(db, stop).await?,
         engine_processes: SystemScope::in_transaction(db, forget_dead).await?,
     })
@@ -83,6 +86,7 @@ enum Kept {
     WebhookDeliveries,
     Answers,
     Usage,
+    StripeEvents,
 }
 
 impl Kept {
@@ -94,6 +98,7 @@ impl Kept {
             Self::WebhookDeliveries => webhook_deliveries::purge(system, now, BATCH).await?,
             Self::Answers => idempotency_keys::purge(system, now, BATCH).await?,
             Self::Usage => usage::purge(system, now, BATCH).await?,
+            Self::StripeEvents => stripe_events::purge(system, now, BATCH).await?,
         })
     }
 }

@@ -54,6 +54,28 @@ pub enum Mail {
         /// When.
         paused_at: Timestamp,
     },
+    /// Most or all of the period's sends are used.
+    PlanUsage {
+        /// The mark that was passed: 80 or 100.
+        percent: i32,
+        /// The period's key.
+        period_start: Timestamp,
+        /// When sends begin anew.
+        period_end: Timestamp,
+        /// Accepted messages.
+        sends: i64,
+        /// The most that the plan allows.
+        limit: i64,
+        /// The plan's name.
+        plan: String,
+    },
+    /// An invoice could not be paid.
+    PaymentFailed {
+        /// Stripe's id of the invoice.
+        invoice: String,
+        /// The plan's slug.
+        plan: String,
+    },
 }
 
 /// What the job holds.
@@ -74,6 +96,8 @@ impl Mail {
             Self::Welcome => "welcome",
             Self::CredentialDisabled { .. } => "credential_disabled",
             Self::CampaignPaused { .. } => "campaign_paused",
+            Self::PlanUsage { .. } => "plan_usage",
+            Self::PaymentFailed { .. } => "payment_failed",
         }
     }
 
@@ -87,6 +111,10 @@ impl Mail {
             Self::CampaignPaused { campaign_id, paused_at, .. } => {
                 format!("{campaign_id}:{}", paused_at.micros())
             }
+            Self::PlanUsage { percent, period_start, .. } => {
+                format!("{account}:{}:{percent}", period_start.micros())
+            }
+            Self::PaymentFailed { invoice, .. } => format!("{account}:{invoice}"),
         }
     }
 }

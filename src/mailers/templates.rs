@@ -24,8 +24,13 @@ macro_rules! folder {
 const LAYOUTS: [(&str, &str); 2] =
     [("layout.text.t", include_str!("layout.text.t")), ("layout.html.t", include_str!("layout.html.t"))];
 
-const FOLDERS: [[(&str, &str); 3]; 3] =
-    [folder!("welcome"), folder!("credential_disabled"), folder!("campaign_paused")];
+const FOLDERS: [[(&str, &str); 3]; 5] = [
+    folder!("welcome"),
+    folder!("credential_disabled"),
+    folder!("campaign_paused"),
+    folder!("plan_usage"),
+    folder!("payment_failed"),
+];
 
 /// A template that is wrong, or that lacks a value.
 #[derive(Debug, thiserror::Error)]

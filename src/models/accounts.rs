@@ -6,7 +6,13 @@ pub mod lookup;
 
 use uuid::Uuid;
 
-use super::{api_keys, email_address::EmailAddress, plans, states::ClientKind};
+use super::{
+    api_keys,
+    email_address::EmailAddress,
+    periods::{self, Period},
+    plans::{self, Plan},
+    states::ClientKind,
+};
 use crate::{
     clock::{Timestamp, new_id},
     crypto::ApiKeyPlaintext,
@@ -98,4 +104,76 @@ pub async fn current(scope: &Scope) -> Result<Account, ApiError> {
         plan_slug: row.try_get("", "slug")?,
         created_at: row.try_get("", "created_at")?,
     })
+}
+
+/// What an account is on, what it has sent, and what Stripe knows it as.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Billing {
+    /// Its plan.
+    pub plan: Plan,
+    /// Its current period.
+    pub period: Period,
+    /// The subscription that the plan follows.
+    pub subscription_id: Option<String>,
+    /// The customer.
+    pub customer_id: Option<String>,
+}
+
+/// How the account of a scope is billed.
+///
+/// # Errors
+/// What the database refuses.
+pub async fn billing(scope: &Scope, system: &SystemScope, now: Timestamp) -> Result<Billing, ApiError> {
+    let period = periods::current(scope, now).await?;
+    let sql = "SELECT stripe_subscription_id, stripe_customer_id FROM accounts WHERE id = $1";
+    let row = scope.query_one(sql, []).await?.ok_or_else(|| ApiError::new(Code::Unauthorized))?;
+    Ok(Billing {
+        plan: plans::find(system, &period.plan_slug).await?,
+        period,
+        subscription_id: row.try_get("", "stripe_subscription_id")?,
+        customer_id: row.try_get("", "stripe_customer_id")?,
+    })
+}
+
+/// What Stripe knows the account of a scope as.
+///
+/// # Errors
+/// What the database refuses.
+pub async fn customer(scope: &Scope) -> Result<Option<String>, ApiError> {
+    let row = scope.query_one("SELECT stripe_customer_id FROM accounts WHERE id = $1", []).await?;
+    Ok(row.map(|row| row.try_get("", "stripe_customer_id")).transpose()?.flatten())
+}
+
+/// The account that is this customer of Stripe. `uq_accounts_stripe_customer`
+///
+/// # Errors
+/// What the database refuses.
+pub async fn of_customer(system: &SystemScope, customer: &str) -> Result<Option<Uuid>, ApiError> {
+    let sql = "SELECT id FROM accounts WHERE stripe_customer_id = $1 AND deleted_at IS NULL";
+    let row = system.query_one(sql, [customer.into()]).await?;
+    Ok(row.map(|row| row.try_get("", "id")).transpose()?)
+}
+
+/// Notes what Stripe knows the account of a scope as; `false` when it is known as something already.
+///
+/// # Errors
+/// What the database refuses.
+pub async fn keep_customer(scope: &Scope, customer: &str) -> Result<bool, ApiError> {
+    let sql = "UPDATE accounts SET stripe_customer_id = $2 WHERE id = $1 AND stripe_customer_id IS NULL";
+    Ok(scope.execute(sql, [customer.into()]).await? > 0)
+}
+
+/// Up to `most` accounts that Stripe does not know, after the one of this id. `ix_accounts_without_customer`
+///
+/// # Errors
+/// What the database refuses.
+pub async fn lacking_customer(
+    system: &SystemScope,
+    after: Option<Uuid>,
+    most: u32,
+) -> Result<Vec<Uuid>, ApiError> {
+    let sql = "SELECT id FROM accounts WHERE stripe_customer_id IS NULL AND deleted_at IS NULL AND id > $1 \
+               ORDER BY id LIMIT $2";
+    let rows = system.query(sql, [after.unwrap_or_default().into(), i64::from(most).into()]).await?;
+    Ok(rows.iter().map(|row| row.try_get("", "id")).collect::<Result<_, _>>()?)
 }

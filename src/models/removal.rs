@@ -10,7 +10,7 @@ use super::{
     accounts::erase,
     deliveries::{self, spend_reservation},
     enrollments::{Stop, stop_contacts},
-    import_uploads,
+    import_uploads, periods,
     sql::{holes, uuids},
     states::DeliveryState,
     webhook_deliveries,
@@ -76,7 +76,7 @@ async fn remove_contacts(system: &SystemScope, now: Timestamp) -> ApiResult<bool
     // One account in a transaction: its periods come before its campaigns, and before those of another.
     if let Some((account, contacts)) = by_account.first_key_value() {
         let scope = system.account(*account);
-        hold_periods(&scope).await?;
+        periods::hold_all(&scope).await?;
         // Of ended enrollments too: whoever found them a moment ago is about to lock the contact, and then them.
         hold_campaigns(&scope, "contact_id", contacts).await?;
         stop_contacts(&scope, contacts, Stop::Deleted, now).await?;
@@ -91,19 +91,6 @@ async fn remove_contacts(system: &SystemScope, now: Timestamp) -> ApiResult<bool
         drop_rows(&scope, "contacts", "id", contacts).await?;
     }
     Ok(!by_account.is_empty())
-}
-
-/// Keeps the ledgers from the account: the first lock of the whole order. All of them, because a delivery may have been
-/// uncertain for long.
-///
-/// # Errors
-/// What the database refuses.
-pub(super) async fn hold_periods(scope: &Scope) -> ApiResult<()> {
-    let lock = lock_sql(scope.backend(), RowLock::Update);
-    let sql =
-        format!("SELECT period_start FROM account_periods WHERE account_id = $1 ORDER BY period_start{lock}");
-    scope.query(&sql, []).await?;
-    Ok(())
 }
 
 /// Locks the campaigns of the enrollments whose `column` is one of these, before anything below them is touched.
@@ -153,7 +140,7 @@ async fn remove_enrollments(system: &SystemScope, now: Timestamp) -> ApiResult<b
     }
     if let Some((account, found)) = by_account.first_key_value() {
         let scope = system.account(*account);
-        hold_periods(&scope).await?;
+        periods::hold_all(&scope).await?;
         hold_campaigns(&scope, "id", found).await?;
         drop_enrollments(&scope, found, now).await?;
     }
@@ -174,7 +161,7 @@ async fn remove_campaigns(system: &SystemScope) -> ApiResult<bool> {
     for row in &rows {
         let scope = system.account(row.try_get("", "account_id")?);
         let campaign = [row.try_get("", "id")?];
-        hold_periods(&scope).await?;
+        periods::hold_all(&scope).await?;
         let days = "DELETE FROM credential_days WHERE account_id = $1 AND smtp_credential_id IN \
                     (SELECT id FROM smtp_credentials WHERE account_id = $1 AND campaign_id = $2)";
         scope.execute(days, uuids(&campaign)).await?;

@@ -187,6 +187,23 @@ pub async fn wake_lanes(scope: &Scope, campaign_id: Uuid, at: Timestamp) -> ApiR
     Ok(())
 }
 
+/// Has all lanes of the account looked at now that were to be looked at later: its limit changed. Its active campaigns are
+/// locked, so that no lane is left meanwhile by what the limit was.
+///
+/// # Errors
+/// What the database refuses.
+pub async fn wake_all(scope: &Scope, now: Timestamp) -> ApiResult<()> {
+    // uq_smtp_credentials_account; locked by id, as everywhere
+    let lock = lock_sql(scope.backend(), RowLock::Update);
+    let sql = format!(
+        "UPDATE smtp_credentials SET wake_at = $2 WHERE account_id = $1 AND id IN (SELECT c.id FROM smtp_credentials c \
+         WHERE c.account_id = $1 AND c.wake_at > $2 AND c.deleted_at IS NULL AND c.disabled_at IS NULL \
+         ORDER BY c.id{lock})"
+    );
+    scope.execute(&sql, [now.micros().into()]).await?;
+    Ok(())
+}
+
 /// Has the lanes of a campaign looked at by nobody: there is nothing for them to do.
 ///
 /// # Errors

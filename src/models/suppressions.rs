@@ -5,7 +5,6 @@
 
 use std::{collections::HashMap, time::Duration};
 
-use sea_orm::DbBackend;
 use uuid::Uuid;
 
 use super::{
@@ -16,7 +15,7 @@ use super::{
 use crate::{
     clock::Timestamp,
     crypto::SuppressionKey,
-    db::Db,
+    db::{Db, key_lock_sql},
     errors::ApiResult,
     sending::links::UnsubscribeLink,
     tenancy::{Conn, Scope, SystemScope},
@@ -40,7 +39,7 @@ const SEARCHED_AGAIN_FOR: Duration = Duration::from_secs(6 * 3600);
 /// # Errors
 /// What the database refuses.
 pub async fn hold_addresses(scope: &Scope) -> ApiResult<bool> {
-    let lock = if scope.backend() == DbBackend::Postgres { " FOR NO KEY UPDATE" } else { "" };
+    let lock = key_lock_sql(scope.backend());
     let sql = format!("SELECT id FROM accounts WHERE id = $1 AND deleted_at IS NULL{lock}");
     Ok(scope.query_one(&sql, []).await?.is_some())
 }

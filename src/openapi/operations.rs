@@ -5,7 +5,7 @@ mod outside;
 
 use serde_json::{Value, json};
 
-use outside::{credentials, recipients, webhooks};
+use outside::{billing, credentials, recipients, webhooks};
 
 use super::operation::{Operation, operation};
 use crate::{errors::Code, views};
@@ -23,6 +23,7 @@ pub(super) fn all() -> Vec<Operation> {
         enrolling(),
         credentials(),
         webhooks(),
+        billing(),
         recipients(),
         service(),
     ]

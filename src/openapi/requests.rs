@@ -25,6 +25,8 @@ pub(super) fn all() -> Map<String, Value> {
         ("NewWebhook", wrapped("webhook", body(&["url"], webhook()))),
         ("WebhookChange", wrapped("webhook", webhook_change())),
         ("TestSend", test_send()),
+        ("StripeEvent", stripe_event()),
+        ("Checkout", body(&["plan_slug"], json!({"plan_slug": name()}))),
         (
             "Enroll",
             body(
@@ -44,6 +46,19 @@ pub(super) fn all() -> Map<String, Value> {
     ];
     found.extend(bodies.into_iter().map(|(name, schema)| (name.to_owned(), schema)));
     found
+}
+
+/// What Stripe sends: of the many fields, those that are read.
+fn stripe_event() -> Value {
+    let object = json!({"type": "object", "additionalProperties": true});
+    let data = json!({"type": "object", "additionalProperties": true, "properties": {"object": object}});
+    json!({
+        "type": "object", "additionalProperties": true, "required": ["id", "type"],
+        "properties": {
+            "id": {"type": "string", "minLength": 1}, "type": {"type": "string"},
+            "livemode": {"type": "boolean"}, "data": data,
+        },
+    })
 }
 
 /// An object with these fields and no others.

@@ -1,6 +1,7 @@
 //! Request bodies, one file per resource: what is taken, and how it becomes values that need no second look.
 
 pub mod api_keys;
+pub mod billing;
 pub mod campaigns;
 pub mod contact_imports;
 pub mod contacts;

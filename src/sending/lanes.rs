@@ -270,17 +270,17 @@ async fn earliest(system: &SystemScope, sql: &str, id: Uuid) -> Result<Option<i6
 async fn blocked_until(system: &SystemScope, lane: &Lane, now: Timestamp) -> Result<i64, DbErr> {
     let row = system
         .query_one(
-            "SELECT p.sends, l.monthly_limit FROM account_periods p JOIN accounts a ON a.id = p.account_id \
-             JOIN plans l ON l.id = a.plan_id WHERE p.account_id = $1 AND p.period_start = $2",
-            [lane.account_id.into(), now.month_start().micros().into()],
+            "SELECT p.sends, p.period_end, l.monthly_limit FROM account_periods p \
+             JOIN accounts a ON a.id = p.account_id JOIN plans l ON l.id = a.plan_id \
+             WHERE p.account_id = $1 AND p.period_start <= $2 AND p.period_end > $2 \
+             ORDER BY p.period_start DESC LIMIT 1",
+            [lane.account_id.into(), now.micros().into()],
         )
         .await?;
-    let used_up = match row {
-        Some(row) => row.try_get::<i64>("", "sends")? >= row.try_get::<i64>("", "monthly_limit")?,
-        None => false,
-    };
-    let soon = now.plus(Duration::from_secs(1));
-    Ok(if used_up { now.next_month_start().micros() } else { soon.micros() })
+    let soon = now.plus(Duration::from_secs(1)).micros();
+    let Some(row) = row else { return Ok(soon) };
+    let used_up = row.try_get::<i64>("", "sends")? >= row.try_get::<i64>("", "monthly_limit")?;
+    if used_up { row.try_get("", "period_end") } else { Ok(soon) }
 }
 
 /// Wakes the open lanes of campaigns.

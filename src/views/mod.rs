@@ -2,6 +2,7 @@
 
 pub mod account;
 pub mod api_keys;
+pub mod billing;
 pub mod campaigns;
 pub mod contact_imports;
 pub mod contacts;

@@ -1,7 +1,9 @@
 //! Background jobs as Loco workers. What a worker does is here; how it is stored, retried and leased is in `jobs`.
 
+mod apply_stripe_event;
 mod enroll_import;
 pub mod import_contacts;
+mod make_stripe_customer;
 mod send_system_mail;
 
 use loco_rs::{
@@ -10,8 +12,10 @@ use loco_rs::{
     bgworker::{BackgroundWorker, Queue},
 };
 
+pub use apply_stripe_event::ApplyStripeEvent;
 pub use enroll_import::EnrollImport;
 pub use import_contacts::ImportContacts;
+pub use make_stripe_customer::MakeStripeCustomer;
 pub use send_system_mail::SendSystemMail;
 
 use crate::jobs::DbQueue;
@@ -27,5 +31,7 @@ pub async fn register(ctx: &AppContext, queue: &Queue) -> Result<()> {
     }
     queue.register(ImportContacts::build(ctx)).await?;
     queue.register(SendSystemMail::build(ctx)).await?;
+    queue.register(MakeStripeCustomer::build(ctx)).await?;
+    queue.register(ApplyStripeEvent::build(ctx)).await?;
     queue.register(EnrollImport::build(ctx)).await
 }

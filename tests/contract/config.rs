@@ -14,7 +14,7 @@ use testkit::child::{Builder, Child};
 const ENVIRONMENTS: [&str; 3] = ["development", "test", "production"];
 
 /// A value of each variable that cannot be meant.
-const WRONG: [(&str, &str); 22] = [
+const WRONG: [(&str, &str); 27] = [
     ("PUBLIC_URL", "example.com"),
     ("PUBLIC_URL", "ftp://example.com"),
     ("ALLOW_PRIVATE_NETWORKS", "maybe"),
@@ -37,6 +37,11 @@ const WRONG: [(&str, &str); 22] = [
     ("METRICS", "prometheus"),
     ("METRICS_BINDING", "9464"),
     ("METRICS_BINDING", "localhost:9464"),
+    ("STRIPE_API_BASE", "stripe"),
+    ("STRIPE_API_BASE", "https://api.stripe.com/v1"),
+    ("STRIPE_PRICE_PRO", "price pro"),
+    ("BILLING_RETURN_URL", "app.example.com"),
+    ("BILLING_RETURN_URL", "https://app.example.com/?a=b"),
 ];
 
 fn folder() -> &'static Path {
@@ -78,6 +83,33 @@ async fn a_wrong_value_is_named_in_one_line() {
         assert!(line.starts_with(variable) && !line.contains('\n'), "{line}");
         assert!(value.is_empty() || line.contains(value), "{line}");
     }
+}
+
+#[tokio::test]
+async fn a_wrong_secret_is_named_and_not_repeated() {
+    for (variable, value) in
+        [("STRIPE_SECRET_KEY", "sk_test key"), ("STRIPE_WEBHOOK_SECRET", "whsec_a,whsec b")]
+    {
+        let refused = with(test_config().await, &variable.to_lowercase(), value).expect_err(variable);
+        assert_eq!(refused.variable, variable);
+        assert!(
+            !refused.to_string().contains("key\"") && !refused.to_string().contains("whsec"),
+            "{refused}"
+        );
+    }
+    let mut config = test_config().await;
+    config.settings.as_mut().unwrap()["stripe_webhook_secret"] = json!("whsec_one, whsec_two");
+    let settings = with(config, "stripe_secret_key", "sk_test_hidden").unwrap();
+    assert_eq!(settings.stripe.as_ref().unwrap().webhook_secrets, ["whsec_one", "whsec_two"]);
+    let shown = format!("{settings:?}");
+    assert!(!shown.contains("hidden") && !shown.contains("whsec"), "{shown}");
+}
+
+#[tokio::test]
+async fn two_plans_cannot_have_one_price() {
+    let mut config = test_config().await;
+    config.settings.as_mut().unwrap()["stripe_price_hobby"] = json!("price_1");
+    assert_eq!(with(config, "stripe_price_scale", "price_1").unwrap_err().variable, "STRIPE_PRICE_SCALE");
 }
 
 #[tokio::test]

@@ -8,8 +8,8 @@ use serde_json::Value;
 
 use crate::{
     support::{
+        billing::paying_world as world,
         conformance::{Judge, escaped},
-        world,
     },
     tenancy::operations::{self, id_of, prepare, rows_of},
 };

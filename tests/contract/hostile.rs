@@ -7,7 +7,7 @@ use axum_test::TestResponse;
 use serde_json::{Value, json};
 
 use crate::{
-    support::{World, world},
+    support::{World, billing::paying_world as world},
     tenancy::operations::{self, Operation, id_of, prepare, rows_of},
 };
 
@@ -44,7 +44,7 @@ impl Valid {
 
     /// What recipients' programs and mail providers choose is not refused.
     fn is_for_recipients(&self) -> bool {
-        ["/u/", "/o/", "/inbound/"].iter().any(|at| self.route.starts_with(at))
+        ["/u/", "/o/", "/inbound/", "/webhooks/stripe"].iter().any(|at| self.route.starts_with(at))
     }
 }
 
@@ -197,7 +197,7 @@ async fn a_field_given_twice_is_refused_by_name() {
     world(|w| async move {
         for operation in operations::all() {
             let request = valid(&w, &operation).await;
-            let Some(body) = &request.body else { continue };
+            let Some(body) = request.body.as_ref().filter(|_| !request.is_for_recipients()) else { continue };
             let Some((name, value)) = body.as_object().unwrap().iter().next() else { continue };
             let twice = format!("{{\"{name}\": {value}, \"{name}\": {value}}}");
             let answer = request.send(&w, &request.path, Some(twice.as_bytes())).await;

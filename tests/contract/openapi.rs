@@ -74,12 +74,9 @@ fn every_operation_has_a_name_of_its_own_an_answer_and_codes_of_the_catalogue() 
             }
         }
     }
-    // Those of billing come with its routes.
     let missing: Vec<_> =
         Code::ALL.iter().filter(|code| !seen.contains(code) && !Code::reserved().contains(code)).collect();
-    let billing =
-        [Code::PlanNotFound, Code::PlanNotPurchasable, Code::NoStripeCustomer, Code::InvalidSignature];
-    assert!(missing.iter().all(|code| billing.contains(code)), "no operation answers {missing:?}");
+    assert!(missing.is_empty(), "no operation answers {missing:?}");
 }
 
 #[test]
@@ -142,7 +139,9 @@ fn every_field_of_a_state_says_its_words() {
 #[test]
 fn every_body_of_a_request_names_all_its_fields() {
     let document = openapi::document();
-    for (path, method, one) in operations(&document) {
+    // What Stripe sends has fields of Stripe's own choice.
+    let ours = operations(&document).into_iter().filter(|(path, ..)| path != "/webhooks/stripe");
+    for (path, method, one) in ours {
         let Some(name) = one["requestBody"]["content"]["application/json"]["schema"]["$ref"].as_str() else {
             continue;
         };

@@ -9,7 +9,7 @@ use serde_json::Value as Json;
 use uuid::Uuid;
 
 use crate::{
-    support::{World, rows::Rows, world},
+    support::{World, billing::paying_world as world, rows::Rows},
     tenancy::operations::{self, Operation, id_of, rows_of},
 };
 

@@ -1,6 +1,7 @@
 //! What must hold when processes die, stop or compete: asserted at the sink and in the rows.
 
 mod answers;
+mod billing_kill;
 mod database;
 mod disk_full;
 mod import_kill;

@@ -32,7 +32,20 @@ fn every_mail() -> Vec<Mail> {
         campaign: MARKUP.to_owned(),
         paused_at: Timestamp(1_795_000_000_000_000),
     });
+    mails.extend([usage(80), usage(100)]);
+    mails.push(Mail::PaymentFailed { invoice: MARKUP.to_owned(), plan: "hobby".to_owned() });
     mails
+}
+
+fn usage(percent: i32) -> Mail {
+    Mail::PlanUsage {
+        percent,
+        period_start: Timestamp(1_795_000_000_000_000),
+        period_end: Timestamp(1_797_000_000_000_000),
+        sends: 4_000,
+        limit: 5_000,
+        plan: MARKUP.to_owned(),
+    }
 }
 
 #[test]
@@ -64,5 +77,6 @@ fn each_reason_has_its_own_way_on() {
     assert!(text(&disabled("policy", false)).contains("/deliveries"));
     assert!(text(&disabled("bounce_rate", false)).contains("12.5 %"));
     assert!(text(&disabled("auth", true)).contains("no other mailbox"));
+    assert!(text(&usage(80)).contains("4000 of the 5000") && text(&usage(100)).contains("What is due waits"));
     assert!(text(&disabled("auth", false)).contains("goes on with its other mailboxes"));
 }

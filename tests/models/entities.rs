@@ -4,14 +4,15 @@
 use ampout::{
     clock::{Timestamp, new_id},
     models::_entities::{
-        account_periods, accounts, api_keys, app_keys, batches, campaign_totals, campaigns, contact_imports,
-        contacts, credential_days, deliveries, engine_processes, enroll_jobs, enrollment_skips, enrollments,
-        idempotency_keys, import_chunks, import_uploads, jobs, mailboxes, outreaches, parked_mails, plans,
-        sequence_steps, smtp_credentials, suppressions, test_messages, usage_hours, webhook_attempts,
-        webhook_deliveries, webhooks,
+        account_periods, accounts, api_keys, app_keys, batches, campaign_totals, campaigns, chores,
+        contact_imports, contacts, credential_days, deliveries, engine_processes, enroll_jobs,
+        enrollment_skips, enrollments, idempotency_keys, import_chunks, import_uploads, jobs, mailboxes,
+        outreaches, parked_mails, plans, sequence_steps, smtp_credentials, stripe_events, subscriptions,
+        suppressions, test_messages, usage_hours, webhook_attempts, webhook_deliveries, webhooks,
     },
 };
 use sea_orm::{DatabaseConnection, EntityTrait, QueryFilter, SqlErr};
+use uuid::Uuid;
 
 use crate::support::{
     World,
@@ -60,6 +61,7 @@ async fn of_accounts(db: &DatabaseConnection, rows: &Rows) -> Vec<&'static str> 
         same!(db, webhook_attempts, &rows.webhook_attempt, WebhookDeliveryId, Attempt),
         same!(db, mailboxes, &rows.mailbox, Id),
         same!(db, parked_mails, &rows.parked, Id),
+        same!(db, subscriptions, &rows.subscription, Id),
     ]
 }
 
@@ -99,9 +101,14 @@ async fn of_nobody(db: &DatabaseConnection) -> Vec<&'static str> {
     insert(db, &answer).await.unwrap();
     let job = job();
     insert(db, &job).await.unwrap();
+    let (event, chore) = (event(account.id), chore());
+    insert(db, &event).await.unwrap();
+    insert(db, &chore).await.unwrap();
     vec![
         same!(db, plans, &plan, Id),
         same!(db, accounts, &account, Id),
+        same!(db, stripe_events, &event, Id),
+        same!(db, chores, &chore, Name),
         same!(db, engine_processes, &process, Id),
         same!(db, app_keys, &key, Id),
         same!(db, jobs, &job, Id),
@@ -129,8 +136,34 @@ fn plan_and_account() -> (plans::Model, accounts::Model) {
         created_at: THEN,
         deleted_at: Some(THEN),
         erased_at: Some(THEN),
+        stripe_customer_id: Some("cus_1".into()),
+        stripe_subscription_id: Some("sub_1".into()),
+        subscription_start: Some(THEN),
+        subscription_end: Some(Timestamp(THEN.0 + 1)),
     };
     (plan, account)
+}
+
+fn event(account_id: Uuid) -> stripe_events::Model {
+    stripe_events::Model {
+        id: "evt_1".into(),
+        account_id: Some(account_id),
+        kind: "invoice.payment_failed".into(),
+        payload: "{}".into(),
+        outcome: Some("applied".into()),
+        mailed_invoice: Some("in_1".into()),
+        received_at: THEN,
+        processed_at: Some(Timestamp(THEN.0 + 1)),
+    }
+}
+
+fn chore() -> chores::Model {
+    chores::Model {
+        name: "a chore".into(),
+        lease_token: Some(new_id()),
+        locked_until: Some(THEN),
+        done_at: Some(Timestamp(THEN.0 + 1)),
+    }
 }
 
 fn job() -> jobs::Model {
@@ -207,7 +240,7 @@ async fn no_row_can_point_into_another_account() {
         refused.push(("batches.campaign_id", insert(db, &batch).await));
         refused.extend(crossed_enrollments(db, &mine, &bobs).await);
         refused.extend(crossed_leaves(db, &mine, &bobs).await);
-        assert_eq!(refused.len(), 24);
+        assert_eq!(refused.len(), 26);
         for (place, outcome) in refused {
             let error = outcome.expect_err(place);
             let told = error.sql_err();
@@ -287,7 +320,11 @@ async fn no_such_account(db: &DatabaseConnection, mine: &Rows) -> Refused {
     let usage = usage_hours::Model { account_id, ..mine.usage.clone() };
     let mailbox = mailboxes::Model { id: new_id(), account_id, ..mine.mailbox.clone() };
     let parked = parked_mails::Model { id: new_id(), account_id, uid: 18, ..mine.parked.clone() };
+    let paid = subscriptions::Model { account_id, ..Rows::of(account_id).subscription };
+    let event = stripe_events::Model { id: "evt_2".into(), mailed_invoice: None, ..event(account_id) };
     vec![
+        ("subscriptions.account_id", insert(db, &paid).await),
+        ("stripe_events.account_id", insert(db, &event).await),
         ("mailboxes.account_id", insert(db, &mailbox).await),
         ("parked_mails.mailbox_id", insert(db, &parked).await),
         ("api_keys.account_id", insert(db, &key).await),

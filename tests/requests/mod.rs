@@ -2,6 +2,7 @@
 
 mod accounts;
 mod answers;
+mod billing;
 mod campaigns;
 mod contact_imports;
 mod contacts;

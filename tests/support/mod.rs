@@ -1,5 +1,6 @@
 //! A world per test: its own database, the booted application, and two accounts.
 
+pub mod billing;
 pub mod campaign;
 pub mod campaigns;
 pub mod conformance;
@@ -11,4 +12,4 @@ mod world;
 
 pub use database::Database;
 pub use enrolling::id_of;
-pub use world::{Client, World, world};
+pub use world::{Client, World, world, world_with};

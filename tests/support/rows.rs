@@ -8,7 +8,8 @@ use ampout::{
             account_periods, api_keys, batches, campaign_totals, campaigns, contact_imports, contacts,
             credential_days, deliveries, enroll_jobs, enrollment_skips, enrollments, import_chunks,
             import_uploads, mailboxes, outreaches, parked_mails, sequence_steps, smtp_credentials,
-            suppressions, test_messages, usage_hours, webhook_attempts, webhook_deliveries, webhooks,
+            subscriptions, suppressions, test_messages, usage_hours, webhook_attempts, webhook_deliveries,
+            webhooks,
         },
         smtp_credentials::{imap_password_place, smtp_password_place},
         states::{
@@ -57,6 +58,7 @@ pub struct Rows {
     pub webhook_attempt: webhook_attempts::Model,
     pub mailbox: mailboxes::Model,
     pub parked: parked_mails::Model,
+    pub subscription: subscriptions::Model,
 }
 
 /// Inserts every column of `row` as it is.
@@ -99,6 +101,7 @@ impl Rows {
                 period_end: Timestamp(THEN.0 + 1),
                 sends: 5_000_000_000,
                 reserved: 2,
+                told_percent: 80,
             },
             usage: usage_hours::Model {
                 account_id,
@@ -140,6 +143,7 @@ impl Rows {
             webhook_attempt: webhook_attempt(&webhook_delivery),
             webhook_delivery,
             webhook,
+            subscription: subscription(account_id),
             parked: parked_mail(&mailbox),
             mailbox,
             chunk: chunk(&upload),
@@ -180,6 +184,7 @@ impl Rows {
         insert(db, &self.webhook).await.unwrap();
         insert(db, &self.webhook_delivery).await.unwrap();
         insert(db, &self.webhook_attempt).await.unwrap();
+        insert(db, &self.subscription).await.unwrap();
         // Several sets of rows of one account share their mailbox's name.
         if insert(db, &self.mailbox).await.is_ok() {
             insert(db, &self.parked).await.unwrap();
@@ -564,6 +569,26 @@ fn parked_mail(mailbox: &mailboxes::Model) -> parked_mails::Model {
         failures: 3,
         last_error: "protocol_failed".into(),
         parked_at: Some(THEN),
+        created_at: THEN,
+    }
+}
+
+/// One that gives nothing.
+fn subscription(account_id: Uuid) -> subscriptions::Model {
+    let id = new_id();
+    subscriptions::Model {
+        id,
+        account_id,
+        stripe_id: format!("sub_{}", id.simple()),
+        status: "incomplete".into(),
+        price_id: Some("price_1".into()),
+        item_id: Some("si_1".into()),
+        period_start: Some(THEN),
+        period_end: Some(Timestamp(THEN.0 + 1)),
+        ended_at: Some(THEN),
+        subscribed_at: THEN,
+        fetches_begun: 5_000_000_000,
+        fetch_stored: 4_999_999_999,
         created_at: THEN,
     }
 }

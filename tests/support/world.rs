@@ -133,18 +133,26 @@ impl World {
         };
         let new = BASE64_STANDARD.encode(crypto::random_bytes::<32>());
         let keys = format!("{new},{}", value("MASTER_KEY"));
-        boot(&value("DATABASE_URL"), &keys, &self.conformance).await.1
+        boot(&value("DATABASE_URL"), &keys, &[], &self.conformance).await.1
     }
 }
 
 /// Boots the application on a database that has its tables. Its answers are held against the document.
-async fn boot(uri: &str, master_key: &str, conformance: &Conformance) -> (AppContext, Arc<TestServer>) {
+async fn boot(
+    uri: &str,
+    master_key: &str,
+    variables: &[(&str, String)],
+    conformance: &Conformance,
+) -> (AppContext, Arc<TestServer>) {
     let mut config = App::load_config(&Environment::Test).await.unwrap();
     uri.clone_into(&mut config.database.uri);
     config.database.auto_migrate = false;
     config.database.max_connections = 6;
     if let Some(settings) = &mut config.settings {
         settings["master_key"] = json!(master_key);
+        for (name, value) in variables {
+            settings[name.to_lowercase()] = json!(value);
+        }
     }
     let boot = App::boot(StartMode::ServerOnly, &Environment::Test, config).await.unwrap();
     let ctx = boot.app_context.clone();
@@ -163,16 +171,26 @@ where
     F: FnOnce(World) -> Fut,
     Fut: Future<Output = ()>,
 {
+    world_with(&[], test).await;
+}
+
+/// The same with these variables set, for this process and for those that a test starts.
+pub async fn world_with<F, Fut>(variables: &[(&'static str, String)], test: F)
+where
+    F: FnOnce(World) -> Fut,
+    Fut: Future<Output = ()>,
+{
     // RUST_LOG=ampout=debug shows what the application says while a test runs.
     let filter = tracing_subscriber::EnvFilter::from_default_env();
     tracing_subscriber::fmt().with_env_filter(filter).with_test_writer().try_init().ok();
     let database = Database::create().await;
     let master_key = BASE64_STANDARD.encode(crypto::random_bytes::<32>());
     let conformance = Conformance::default();
-    let (ctx, server) = boot(&database.uri, &master_key, &conformance).await;
+    let (ctx, server) = boot(&database.uri, &master_key, variables, &conformance).await;
     let alice = Client::sign_up(&server, "alice@example.com").await;
     let bob = Client::sign_up(&server, "bob@example.com").await;
-    let environment = vec![("DATABASE_URL", database.uri.clone()), ("MASTER_KEY", master_key)];
+    let mut environment = vec![("DATABASE_URL", database.uri.clone()), ("MASTER_KEY", master_key)];
+    environment.extend_from_slice(variables);
     let judged = conformance.clone();
     let world = World { server, ctx: ctx.clone(), environment, alice, bob, conformance };
     let outcome = AssertUnwindSafe(test(world)).catch_unwind().await;

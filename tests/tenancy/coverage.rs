@@ -10,7 +10,8 @@ use ampout::{
         account_periods, api_keys, batches, campaign_totals, campaigns, contact_imports, contacts,
         credential_days, deliveries, enroll_jobs, enrollment_skips, enrollments, idempotency_keys,
         import_chunks, import_uploads, mailboxes, outreaches, parked_mails, sequence_steps, smtp_credentials,
-        suppressions, test_messages, usage_hours, webhook_attempts, webhook_deliveries, webhooks,
+        stripe_events, subscriptions, suppressions, test_messages, usage_hours, webhook_attempts,
+        webhook_deliveries, webhooks,
     },
 };
 use axum::http::{Method, StatusCode};
@@ -21,7 +22,7 @@ use serde_json::{Value, json};
 use uuid::Uuid;
 
 use super::operations::{self, id_of, prepare, rows_of};
-use crate::support::{Client, World, rows::Rows, world};
+use crate::support::{Client, World, billing::paying_world as world, rows::Rows};
 
 /// What two answers must have in common to tell nothing: everything but the request's id, the time of day
 /// and how many requests the key has left.
@@ -75,6 +76,8 @@ async fn estate(w: &World, account_id: Uuid) -> String {
         parked_mails,
         sequence_steps,
         smtp_credentials,
+        stripe_events,
+        subscriptions,
         suppressions,
         test_messages,
         usage_hours,

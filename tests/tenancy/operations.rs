@@ -6,9 +6,10 @@ use ampout::{clock::new_id, crypto::Purpose};
 use axum::http::Method;
 use axum_test::TestResponse;
 use serde_json::{Value, json};
+use stripe_webhook::Webhook;
 use uuid::Uuid;
 
-use crate::support::{Client, World, rows::Rows};
+use crate::support::{Client, World, billing::WEBHOOK_SECRETS, rows::Rows};
 
 /// An operation and its valid request.
 pub struct Operation {
@@ -116,7 +117,13 @@ impl Operation {
         }
         match &self.body {
             Some(body) => {
-                request.json(&serde_json::from_str::<Value>(&fill(&body.to_string())).unwrap()).await
+                let body = serde_json::from_str::<Value>(&fill(&body.to_string())).unwrap();
+                if self.route == "/webhooks/stripe" {
+                    let text = body.to_string();
+                    let signature = Webhook::generate_test_header(&text, WEBHOOK_SECRETS[0], None);
+                    request = request.add_header("stripe-signature", signature);
+                }
+                request.json(&body).await
             }
             None => request.await,
         }
@@ -210,6 +217,7 @@ pub fn all() -> Vec<Operation> {
         campaigns(),
         credentials(),
         enrolling(),
+        billing(),
     ]
     .into_iter()
     .flatten()
@@ -238,6 +246,19 @@ fn account() -> Vec<Operation> {
         get("/api_keys", "/api_keys"),
         post("/api_keys", "/api_keys", json!({"label": "new"})),
         delete("/api_keys/{id}", "/api_keys/$api_key"),
+    ]
+}
+
+fn billing() -> Vec<Operation> {
+    let event =
+        json!({"id": "evt_$new", "type": "charge.refunded", "livemode": false, "data": {"object": {}}});
+    vec![
+        get("/plans", "/plans").public(),
+        get("/billing/subscription", "/billing/subscription"),
+        get("/billing/usage", "/billing/usage"),
+        post("/billing/checkout", "/billing/checkout", json!({"plan_slug": "pro"})),
+        post("/billing/portal", "/billing/portal", json!({})),
+        post("/webhooks/stripe", "/webhooks/stripe", event).public(),
     ]
 }
 

@@ -6,7 +6,7 @@ use axum_test::TestResponse;
 use loco_rs::app::Hooks;
 
 use super::operations::{self, Operation, id_of};
-use crate::support::{Client, World, rows::Rows, world};
+use crate::support::{Client, World, billing::paying_world as world, rows::Rows};
 
 /// What others call and others choose the headers of.
 const WITHOUT_KEY: [&str; 3] = ["/u/{token}", "/webhooks/stripe", "/inbound/smtp2go/{token}"];
@@ -45,6 +45,7 @@ async fn every_route_that_changes_something_replays_its_key() {
             let mut rows = Rows::of(client.account_id.parse().unwrap());
             rows.seal_passwords(&w.state().sealer);
             rows.store(&w.ctx.db).await;
+            crate::support::billing::know_all(&w).await;
             for change in operation.before {
                 w.sql(&format!("{change} WHERE id = $1"), [rows.campaign.id.into()]).await;
             }

@@ -13,6 +13,7 @@ pub struct Model {
     pub period_end: Timestamp,
     pub sends: i64,
     pub reserved: i64,
+    pub told_percent: i32,
 }
 
 #[derive(Copy, Clone, Debug, EnumIter, DeriveRelation)]

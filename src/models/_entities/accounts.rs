@@ -14,6 +14,10 @@ pub struct Model {
     pub created_at: Timestamp,
     pub deleted_at: Option<Timestamp>,
     pub erased_at: Option<Timestamp>,
+    pub stripe_customer_id: Option<String>,
+    pub stripe_subscription_id: Option<String>,
+    pub subscription_start: Option<Timestamp>,
+    pub subscription_end: Option<Timestamp>,
 }
 
 #[derive(Copy, Clone, Debug, EnumIter, DeriveRelation)]

@@ -11,7 +11,7 @@ use crate::{
     db::{RowLock, lock_sql},
     errors::ApiResult,
     jobs,
-    models::removal::hold_periods,
+    models::periods,
     tenancy::{Scope, SystemScope},
 };
 
@@ -22,7 +22,9 @@ const BATCH: i64 = 500;
 const WATCHED_MICROS: i64 = 3_600_000_000;
 
 /// What hangs on an account beside campaigns, contacts and webhooks, with its primary key, in the order in which it can go.
-const REST: [(&str, &str); 7] = [
+const REST: [(&str, &str); 9] = [
+    ("subscriptions", "id"),
+    ("stripe_events", "id"),
     ("parked_mails", "id"),
     ("mailboxes", "id"),
     ("outreaches", "id"),
@@ -48,7 +50,7 @@ pub async fn begin(scope: &Scope, now: Timestamp) -> ApiResult<()> {
 /// Marks all that the account has as deleted; answers whether anything was not. In the order of locks: the account, its
 /// periods, its campaigns, what is below them, its webhooks.
 async fn hide(scope: &Scope, now: Timestamp) -> ApiResult<bool> {
-    hold_periods(scope).await?;
+    periods::hold_all(scope).await?;
     let lock = lock_sql(scope.backend(), RowLock::Update);
     let sql =
         format!("SELECT id FROM campaigns WHERE account_id = $1 AND deleted_at IS NULL ORDER BY id{lock}");
@@ -125,8 +127,9 @@ async fn is_held_up(scope: &Scope) -> ApiResult<bool> {
 
 /// The last of all: the address, which is free from then on.
 async fn forget_owner(scope: &Scope, now: Timestamp) -> ApiResult<()> {
-    let sql =
-        "UPDATE accounts SET email = $2, name = NULL, erased_at = $3 WHERE id = $1 AND erased_at IS NULL";
+    let sql = "UPDATE accounts SET email = $2, name = NULL, stripe_customer_id = NULL, \
+               stripe_subscription_id = NULL, subscription_start = NULL, subscription_end = NULL, erased_at = $3 \
+               WHERE id = $1 AND erased_at IS NULL";
     let nobody = format!("{}@erased.invalid", scope.account_id());
     scope.execute(sql, [nobody.into(), now.micros().into()]).await?;
     Ok(())

@@ -14,8 +14,8 @@ use crate::{
     models::_entities::{
         account_periods, accounts, api_keys, batches, campaign_totals, campaigns, contact_imports, contacts,
         credential_days, deliveries, enroll_jobs, enrollment_skips, enrollments, mailboxes, outreaches,
-        parked_mails, sequence_steps, smtp_credentials, suppressions, test_messages, usage_hours,
-        webhook_attempts, webhook_deliveries, webhooks,
+        parked_mails, sequence_steps, smtp_credentials, stripe_events, subscriptions, suppressions,
+        test_messages, usage_hours, webhook_attempts, webhook_deliveries, webhooks,
     },
     tenancy::Scope,
 };
@@ -27,7 +27,7 @@ const PAGE: u64 = 1_000;
 const HASHES: (&str, &str) = ("suppressions", "email_hash");
 
 /// Times that are not named `…_at`.
-const TIMES: [&str; 7] = [
+const TIMES: [&str; 9] = [
     "failing_since",
     "hour",
     "leased_until",
@@ -35,6 +35,8 @@ const TIMES: [&str; 7] = [
     "period_end",
     "period_start",
     "reserved_period",
+    "subscription_end",
+    "subscription_start",
 ];
 
 /// Days, counted from the epoch.
@@ -80,6 +82,8 @@ tables!(
     account_periods,
     api_keys,
     usage_hours,
+    subscriptions,
+    stripe_events,
     contact_imports,
     contacts,
     suppressions,

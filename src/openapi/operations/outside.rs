@@ -1,4 +1,4 @@
-//! Operations on what meets the outside: mailboxes, webhooks, and what recipients reach.
+//! Operations on what meets the outside: mailboxes, webhooks, billing, and what recipients reach.
 
 use serde_json::json;
 
@@ -48,6 +48,36 @@ pub(super) fn credentials() -> Vec<Operation> {
             .named(TAG, "verify_smtp_credential", "Log in to the mail servers and say how it went")
             .answers::<Verified>(200)
             .refuses(&MISSING),
+    ]
+}
+
+pub(super) fn billing() -> Vec<Operation> {
+    use views::billing::{BillingUsage, PageLink, PlanOffer, Received, Subscription};
+    const TAG: &str = "Billing";
+    vec![
+        get("/plans").named(TAG, "list_plans", "What can be bought").public().answers::<Vec<PlanOffer>>(200),
+        get("/billing/subscription")
+            .named(TAG, "get_subscription", "The account's plan and period")
+            .answers::<Subscription>(200),
+        get("/billing/usage")
+            .named(TAG, "get_billing_usage", "What the account has sent, this period and before")
+            .answers::<BillingUsage>(200),
+        post("/billing/checkout")
+            .named(TAG, "create_checkout", "A page of Stripe's to buy a plan, or to change to it")
+            .takes("Checkout")
+            .answers::<PageLink>(200)
+            .refuses(&[Code::ValidationFailed, Code::PlanNotFound, Code::PlanNotPurchasable])
+            .refuses(&[Code::NoStripeCustomer, Code::Unprocessable]),
+        post("/billing/portal")
+            .named(TAG, "create_portal", "A page of Stripe's for invoices, cards and cancelling")
+            .answers::<PageLink>(200)
+            .refuses(&[Code::NoStripeCustomer, Code::Unprocessable]),
+        post("/webhooks/stripe")
+            .named("Recipients", "receive_stripe_event", "What Stripe says, signed over the raw body")
+            .public()
+            .takes("StripeEvent")
+            .answers::<Received>(200)
+            .refuses(&[Code::InvalidSignature, Code::BadRequest, Code::PayloadTooLarge]),
     ]
 }
 

@@ -13,7 +13,7 @@ use super::{
     claim::Want,
     sql::{Sql, uuids},
 };
-use crate::{clock::Timestamp, tenancy::SystemScope};
+use crate::{clock::Timestamp, models::periods, tenancy::SystemScope};
 
 /// Periods that ended longer ago are not counted in any more.
 const RECENT: Duration = Duration::from_secs(62 * 24 * 3600);
@@ -27,7 +27,8 @@ pub(super) async fn take(
 ) -> Result<(), DbErr> {
     let accounts: BTreeSet<Uuid> = wants.iter().map(|want| want.account_id).collect();
     let campaigns: BTreeSet<Uuid> = wants.iter().map(|want| want.campaign_id).collect();
-    make_periods(system, &accounts, now).await?;
+    let ids: Vec<Uuid> = accounts.iter().copied().collect();
+    periods::open_all(system, &ids, now).await?;
     if system.backend() != DbBackend::Postgres || (deliveries.is_empty() && wants.is_empty()) {
         return Ok(());
     }
@@ -53,15 +54,4 @@ fn of(sql: &mut Sql, column: &str, deliveries: &[Uuid], more: BTreeSet<Uuid>) {
         sql.push(if deliveries.is_empty() { "VALUES " } else { " UNION VALUES " });
         sql.rows(more.into_iter().map(|id| [id.into()]));
     }
-}
-
-async fn make_periods(system: &SystemScope, accounts: &BTreeSet<Uuid>, now: Timestamp) -> Result<(), DbErr> {
-    if accounts.is_empty() {
-        return Ok(());
-    }
-    let (start, end) = (now.month_start().micros(), now.next_month_start().micros());
-    let mut sql = Sql::new("INSERT INTO account_periods (account_id, period_start, period_end) VALUES ");
-    sql.rows(accounts.iter().map(|account| [(*account).into(), start.into(), end.into()]));
-    sql.push(" ON CONFLICT (account_id, period_start) DO NOTHING");
-    system.execute(&sql.text, sql.values).await.map(drop)
 }

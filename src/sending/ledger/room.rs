@@ -29,17 +29,18 @@ pub(super) async fn room(
     now: Timestamp,
     read_since: Timestamp,
 ) -> Result<Option<Room>, DbErr> {
-    let start = now.month_start();
     let lock = lock_sql(system.backend(), RowLock::Update);
     let period = system
         .query_one(
-            "SELECT p.sends, p.reserved, l.monthly_limit FROM account_periods p \
+            "SELECT p.period_start, p.sends, p.reserved, l.monthly_limit FROM account_periods p \
              JOIN accounts a ON a.id = p.account_id JOIN plans l ON l.id = a.plan_id \
-             WHERE p.account_id = $1 AND p.period_start = $2",
-            [want.account_id.into(), start.micros().into()],
+             WHERE p.account_id = $1 AND p.period_start <= $2 AND p.period_end > $2 \
+             ORDER BY p.period_start DESC LIMIT 1",
+            [want.account_id.into(), now.micros().into()],
         )
         .await?;
     let Some(period) = period else { return Ok(None) };
+    let start = period.try_get("", "period_start")?;
     let used = period.try_get::<i64>("", "sends")? + period.try_get::<i64>("", "reserved")?;
     let sends = period.try_get::<i64>("", "monthly_limit")? - used;
     let of = if lock.is_empty() { "" } else { " OF s" };

@@ -1,0 +1,1 @@
+A payment for your plan failed
