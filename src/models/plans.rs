@@ -2,6 +2,7 @@
 //! the configuration. What changes an account's plan, a subscription or an operator, goes through [`change`].
 
 pub mod change;
+pub mod private;
 
 use sea_orm::{DbErr, QueryResult};
 use uuid::Uuid;

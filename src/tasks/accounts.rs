@@ -14,6 +14,7 @@ use super::{
     report::Report,
 };
 use crate::{
+    billing::customers,
     clock::Timestamp,
     errors::Reason,
     models::{
@@ -52,8 +53,13 @@ impl Operation for Create {
         let fits = |text: &str| (text.chars().count() <= 255).then(|| text.to_owned());
         let name = given.parsed("name", fits)?;
         let desk = Desk::open(ctx).await?;
-        let made =
-            desk.write(async |system| accounts::sign_up(system, &email, name.as_deref()).await).await?;
+        let made = desk
+            .write(async |system| {
+                let made = accounts::sign_up(system, &email, name.as_deref()).await?;
+                customers::arrange(system, &desk.state, made.account_id).await?;
+                Ok(made)
+            })
+            .await?;
         Report::of(&SignedUp::from(made))
     }
 }

@@ -15,6 +15,7 @@ use super::{
     report::Report,
 };
 use crate::{
+    billing::Stripe,
     clock::Timestamp,
     config::Settings,
     crypto::Sealer,
@@ -63,7 +64,7 @@ struct Check {
 impl Operation for Doctor {
     const MANUAL: Manual = Manual {
         name: "doctor",
-        detail: "Check configuration, database, migrations, keys, Redis, clocks, engine and the public address",
+        detail: "Check configuration, database, migrations, keys, Redis, Stripe, clocks, engine, public address",
         arguments: &[],
     };
 
@@ -79,6 +80,7 @@ impl Operation for Doctor {
             ("clock", within(clock(&system)).await),
             ("engine", within(engine_alive(ctx, &settings)).await),
             ("redis", within(redis(&settings)).await),
+            ("stripe", within(stripe(&settings)).await),
             ("public url", within(public_url(&settings)).await),
         ]
         .map(|(check, (finding, detail))| Check { check, finding, detail });
@@ -190,6 +192,24 @@ async fn redis(settings: &Settings) -> Found {
             Ok(()) => (Fine, "it answers".to_owned()),
             Err(error) => (Fail, error.to_string()),
         },
+        Err(error) => (Fail, error.to_string()),
+    }
+}
+
+/// Whether Stripe answers to our key, and could tell us of what changes.
+async fn stripe(settings: &Settings) -> Found {
+    let Some(stripe) = &settings.stripe else {
+        return (Fine, "not configured: nobody pays".to_owned());
+    };
+    let client = match Stripe::new(stripe) {
+        Ok(client) => client,
+        Err(error) => return (Fail, error.to_string()),
+    };
+    match client.subscriptions(None).await {
+        Ok(_) if stripe.webhook_secrets.is_empty() => {
+            (Warn, "it answers, and without STRIPE_WEBHOOK_SECRET its events are refused".to_owned())
+        }
+        Ok(_) => (Fine, "it answers".to_owned()),
         Err(error) => (Fail, error.to_string()),
     }
 }

@@ -37,8 +37,16 @@ async fn all_is_well_where_a_server_and_an_engine_run() {
         .await
         .unwrap();
         assert!(ran.well, "{}{}", ran.out, ran.err);
-        for name in ["configuration", "database", "migrations", "master key", "clock", "redis", "public url"]
-        {
+        for name in [
+            "configuration",
+            "database",
+            "migrations",
+            "master key",
+            "clock",
+            "redis",
+            "stripe",
+            "public url",
+        ] {
             assert_eq!(found(&ran, name).0, "ok", "{}", ran.out);
         }
         assert!(found(&ran, "engine").1.ends_with("alive"), "{}", ran.out);
@@ -55,7 +63,7 @@ async fn each_trouble_is_named_and_the_status_counts_the_failures() {
             .env("REDIS_URL", format!("redis://user:hunter2@127.0.0.1:{port}"))
             .env("MASTER_KEY", "AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=");
         let ran = end_of(&doctor).await;
-        assert_eq!(ran.refusal(), "error: doctor: 3 of 8 checks failed");
+        assert_eq!(ran.refusal(), "error: doctor: 3 of 9 checks failed");
         assert_eq!(found(&ran, "public url").0, "fail");
         assert_eq!(found(&ran, "redis").0, "fail");
         let (finding, detail) = found(&ran, "master key");
@@ -63,7 +71,7 @@ async fn each_trouble_is_named_and_the_status_counts_the_failures() {
         assert_eq!(found(&ran, "engine").0, "warn");
         assert!(!ran.out.contains("hunter2") && !ran.err.contains("hunter2"));
         let text = end_of(&prepared(&w, &["doctor"])).await.out;
-        assert!(text.lines().count() == 9 && text.starts_with("check "), "{text}");
+        assert!(text.lines().count() == 10 && text.starts_with("check "), "{text}");
     })
     .await;
 }

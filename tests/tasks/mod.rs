@@ -8,6 +8,7 @@ mod export;
 mod imports;
 mod keys;
 mod manual;
+mod plans;
 mod queues;
 
 use std::time::Duration;
@@ -83,6 +84,9 @@ pub async fn rows_of_both(w: &World) -> [rows::Rows; 2] {
         rows.store(&w.ctx.db).await;
         rows::insert(&w.ctx.db, &rows.period).await.unwrap();
         rows::insert(&w.ctx.db, &rows.usage).await.unwrap();
+        let event = "INSERT INTO stripe_events (id, account_id, kind, payload, received_at) \
+                     VALUES ($1, $2, 'invoice.paid', '{}', 0)";
+        w.sql(event, [format!("evt_{}", rows.account_id).into(), rows.account_id.into()]).await;
     }
     both
 }

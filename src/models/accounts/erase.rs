@@ -37,6 +37,16 @@ const REST: [(&str, &str); 9] = [
 /// What the rows above wait for: `removal` takes them, as soon as no lane holds any of it.
 const BEFORE: [&str; 4] = ["campaigns", "contact_imports", "import_uploads", "webhooks"];
 
+/// The subscription that Stripe would go on charging for. Once an account is being erased, nobody follows its events.
+///
+/// # Errors
+/// What the database refuses.
+pub async fn paying(scope: &Scope) -> ApiResult<Option<String>> {
+    let sql = "SELECT stripe_subscription_id FROM accounts WHERE id = $1 AND deleted_at IS NULL";
+    let row = scope.query_one(sql, []).await?;
+    Ok(row.map(|row| row.try_get("", "stripe_subscription_id")).transpose()?.flatten())
+}
+
 /// Locks the owner out and stops what the account was sending, in one transaction. Repeatable.
 ///
 /// # Errors

@@ -55,6 +55,11 @@ impl Operation for Erase {
             return Err(given.wrong("confirm"));
         }
         let now = Timestamp::now();
+        if let Some(subscription) = erase::paying(&desk.reads.account(known.id)).await? {
+            return Err(given.refuse(&format!(
+                "the account's subscription {subscription} still runs at Stripe: cancel it there first"
+            )));
+        }
         desk.write(async |system| erase::begin(&system.account(known.id), now).await).await?;
         let batches = remove_all(&desk, given, &known).await?;
         let erased_at = erase::ended_at(&desk.reads, known.id).await?.unwrap_or(now);
