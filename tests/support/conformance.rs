@@ -290,11 +290,12 @@ fn close(value: &mut Value, is_part: bool) {
     match value {
         Value::Object(fields) => {
             for (name, inner) in fields.iter_mut() {
-                match inner {
-                    Value::Array(parts) if name == "allOf" => {
-                        parts.iter_mut().for_each(|part| close(part, true))
+                if let Some(parts) = inner.as_array_mut().filter(|_| name == "allOf") {
+                    for part in parts {
+                        close(part, true);
                     }
-                    inner => close(inner, false),
+                } else {
+                    close(inner, false);
                 }
             }
             let is_object = fields.get("type").is_some_and(|kind| kind.to_string().contains("\"object\""));
