@@ -115,8 +115,8 @@ where
     let name = table.table_name();
     let owner = if name == "accounts" { "id" } else { "account_id" };
     // The account is the same in all of them: with it in the comparison, SQLite would read each page from the first row.
-    let keys: Vec<E::Column> = E::PrimaryKey::iter().map(PrimaryKeyToColumn::into_column).collect();
-    let keys: Vec<E::Column> = keys.into_iter().filter(|key| key.as_str() != "account_id").collect();
+    let keys = E::PrimaryKey::iter().map(PrimaryKeyToColumn::into_column);
+    let keys: Vec<E::Column> = keys.filter(|key: &E::Column| key.as_str() != "account_id").collect();
     let order = keys.iter().map(IdenStatic::as_str).collect::<Vec<_>>().join(", ");
     let holes: Vec<String> = (2..).take(keys.len()).map(|hole| format!("${hole}")).collect();
     let (mut last, mut count): (Vec<Value>, u64) = (Vec::new(), 0);
