@@ -5,7 +5,7 @@ use axum::{
     http::header,
     response::{IntoResponse, Response},
 };
-use loco_rs::{app::AppContext, controller::Routes, prelude::get};
+use loco_rs::{controller::Routes, prelude::get};
 
 use crate::{
     errors::{ApiError, ApiResult, Code},
@@ -26,37 +26,37 @@ pub fn routes() -> Routes {
         .add("/docs/errors/{code}", get(error))
 }
 
-#[debug_handler(state = AppContext)]
+#[debug_handler(state = loco_rs::app::AppContext)]
 async fn document(_: Query<NoFields>) -> impl IntoResponse {
     ([(header::CONTENT_TYPE, "application/json")], openapi::text())
 }
 
-#[debug_handler(state = AppContext)]
+#[debug_handler(state = loco_rs::app::AppContext)]
 async fn reference(_: Query<NoFields>) -> Response {
     docs::reference()
 }
 
-#[debug_handler(state = AppContext)]
+#[debug_handler(state = loco_rs::app::AppContext)]
 async fn style(_: Query<NoFields>) -> Asset {
     Asset::STYLE
 }
 
-#[debug_handler(state = AppContext)]
+#[debug_handler(state = loco_rs::app::AppContext)]
 async fn redoc(_: Query<NoFields>) -> Asset {
     Asset::REDOC
 }
 
-#[debug_handler(state = AppContext)]
+#[debug_handler(state = loco_rs::app::AppContext)]
 async fn start(_: Query<NoFields>) -> Asset {
     Asset::REFERENCE
 }
 
-#[debug_handler(state = AppContext)]
+#[debug_handler(state = loco_rs::app::AppContext)]
 async fn errors(_: Query<NoFields>) -> Response {
     docs::errors()
 }
 
-#[debug_handler(state = AppContext)]
+#[debug_handler(state = loco_rs::app::AppContext)]
 async fn error(path: PathIds, _: Query<NoFields>) -> ApiResult<Response> {
     let code = Code::parse(path.text("code")?).ok_or_else(|| ApiError::new(Code::NotFound))?;
     Ok(docs::error(code))

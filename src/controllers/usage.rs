@@ -1,7 +1,7 @@
 //! `GET /usage`: what the account asked for.
 
 use axum::{Json, debug_handler};
-use loco_rs::{app::AppContext, controller::Routes, prelude::get};
+use loco_rs::{controller::Routes, prelude::get};
 
 use crate::{
     clock::Timestamp, errors::ApiResult, http::Query, models::usage, params::usage::UsageSince,
@@ -13,7 +13,7 @@ pub fn routes() -> Routes {
     Routes::new().add("/usage", get(show))
 }
 
-#[debug_handler(state = AppContext)]
+#[debug_handler(state = loco_rs::app::AppContext)]
 async fn show(scope: Scope, Query(query): Query<UsageSince>) -> ApiResult<Json<Usage>> {
     let since = query.parse(Timestamp::now())?;
     let summary = usage::summary(&scope, since).await?;

@@ -17,6 +17,7 @@ pub fn reach(name: &'static str) {
 
 /// Whether a test armed the point `name` with `return`: what is asked for there is then to fail.
 pub fn fails(name: &'static str) -> bool {
+    tracing::trace!(point = name, "asked");
     fail::fail_point!(name, |_| true);
     false
 }
