@@ -21,10 +21,12 @@ async fn main() -> ExitCode {
 
 /// What people are told of an error; where it came from is in the log.
 fn in_one_line(error: &Error) -> String {
-    match error {
-        // RUST_BACKTRACE=1 wraps errors.
-        Error::WithBacktrace { inner, .. } => in_one_line(inner),
-        Error::TaskNotFound(name) => format!("there is no task `{name}`; `task` alone lists them"),
-        other => other.to_string().split_whitespace().collect::<Vec<_>>().join(" "),
+    // RUST_BACKTRACE=1 wraps errors.
+    if let Error::WithBacktrace { inner, .. } = error {
+        return in_one_line(inner);
     }
+    if let Error::TaskNotFound(name) = error {
+        return format!("there is no task `{name}`; `task` alone lists them");
+    }
+    error.to_string().split_whitespace().collect::<Vec<_>>().join(" ")
 }

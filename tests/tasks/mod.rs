@@ -99,7 +99,7 @@ pub async fn tables_of_accounts(w: &World) -> Vec<String> {
             "SELECT table_name AS name FROM information_schema.columns \
              WHERE table_schema = 'public' AND column_name = 'account_id' ORDER BY 1"
         }
-        _ => {
+        DbBackend::Sqlite | DbBackend::MySql | _ => {
             "SELECT m.name AS name FROM sqlite_master m JOIN pragma_table_info(m.name) c ON c.name = 'account_id' \
              WHERE m.type = 'table' ORDER BY 1"
         }
