@@ -45,8 +45,9 @@ fn orders(count: usize) -> Vec<Vec<usize>> {
         (Just(events).prop_shuffle(), length..=2 * length).prop_map(move |(mut order, kept)| {
             // Each at least once: what is cut off is put in front if it is not there.
             let cut = order.split_off(kept);
-            let lost: Vec<usize> = cut.into_iter().filter(|one| !order.contains(one)).collect();
-            lost.into_iter().chain(order).collect::<Vec<_>>()
+            let mut whole: Vec<usize> = cut.into_iter().filter(|one| !order.contains(one)).collect();
+            whole.append(&mut order);
+            whole
         })
     });
     (0..60).map(|_| strategy.new_tree(&mut runner).unwrap().current()).collect()

@@ -235,11 +235,11 @@ async fn counted_by_many_while_periods_change_every_send_is_counted_once() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn opened_by_many_at_once_there_is_one_period() {
     paying(|w, _stripe| async move {
-        let (alice, bob) = (w.alice.account_id.parse().unwrap(), w.bob.account_id.parse().unwrap());
+        let both = [&w.alice, &w.bob].map(|client| client.account_id.parse().unwrap());
         let db = w.db();
         let open = |_| {
             SystemScope::in_transaction(&db, async |system| {
-                periods::open_all(system, &[alice, bob], Timestamp::now()).await
+                periods::open_all(system, &both, Timestamp::now()).await
             })
         };
         for done in join_all((0..8).map(open)).await {

@@ -127,7 +127,6 @@ async fn an_operator_lists_cancels_retries_and_clears() {
 
 /// `start` makes a context, and another from the first one's configuration.
 #[tokio::test]
-#[expect(clippy::large_futures, reason = "booting is one large future, and once")]
 async fn the_queue_is_ours_in_a_context_made_from_another_ones_configuration() {
     world(async |world| {
         let again = create_context::<App>(&Environment::Test, world.ctx.config.clone()).await.unwrap();
