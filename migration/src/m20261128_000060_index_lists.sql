@@ -3,9 +3,11 @@
 CREATE INDEX ix_contact_imports_hidden ON contact_imports (account_id) WHERE deleted_at IS NOT NULL;
 
 -- With the account in front: SQLite, which has no statistics, takes (account_id, id) for better than an index that knows
--- status or batch and not the account, and looks through every enrollment of the account.
+-- campaign, status or batch and not the account, and looks through every enrollment of the account.
+DROP INDEX ix_enrollments_page;
 DROP INDEX ix_enrollments_status;
 DROP INDEX ix_enrollments_batch_number;
+CREATE INDEX ix_enrollments_page ON enrollments (account_id, campaign_id, id);
 CREATE INDEX ix_enrollments_status ON enrollments (account_id, campaign_id, status, id);
 CREATE INDEX ix_enrollments_batch_number ON enrollments (account_id, campaign_id, batch_number, id);
 

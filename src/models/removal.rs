@@ -129,7 +129,8 @@ async fn remove_imports(system: &SystemScope) -> ApiResult<bool> {
 async fn remove_enrollments(system: &SystemScope, now: Timestamp) -> ApiResult<bool> {
     let rows = system
         .query(
-            "SELECT k.account_id, e.id FROM campaigns k JOIN enrollments e ON e.campaign_id = k.id \
+            "SELECT k.account_id, e.id FROM campaigns k JOIN enrollments e ON e.account_id = k.account_id \
+             AND e.campaign_id = k.id \
              WHERE k.deleted_at IS NOT NULL AND e.progress <> 'claimed' LIMIT $1",
             [BATCH.into()],
         )
@@ -152,7 +153,8 @@ async fn remove_campaigns(system: &SystemScope) -> ApiResult<bool> {
     let rows = system
         .query(
             "SELECT k.account_id, k.id FROM campaigns k WHERE k.deleted_at IS NOT NULL \
-             AND NOT EXISTS (SELECT 1 FROM enrollments e WHERE e.campaign_id = k.id) \
+             AND NOT EXISTS (SELECT 1 FROM enrollments e WHERE e.account_id = k.account_id \
+                 AND e.campaign_id = k.id) \
              AND NOT EXISTS (SELECT 1 FROM test_messages t WHERE t.account_id = k.account_id \
                  AND t.campaign_id = k.id AND t.state IN ('claimed', 'sending')) LIMIT 1",
             [],

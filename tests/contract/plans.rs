@@ -201,7 +201,7 @@ fn of_parents(
     let route = "/campaigns/{campaign_id}/enrollments";
     vec![
         listing("/contact_imports/{id}/contacts", of_import, &contacts),
-        listing(route, of_campaign, &enrollments(None, None)),
+        listing(route, "(account_id=? AND campaign_id=? AND id<?)", &enrollments(None, None)),
         listing(route, "(account_id=? AND campaign_id=? AND status=? AND id<?)", &enrollments(status, None)),
         listing(
             route,

@@ -74,7 +74,7 @@ pub(super) fn billing() -> Vec<Operation> {
             .refuses(&[Code::NoStripeCustomer, Code::Unprocessable]),
         post("/webhooks/stripe")
             .named("Recipients", "receive_stripe_event", "What Stripe says, signed over the raw body")
-            .public()
+            .by_others()
             .takes("StripeEvent")
             .answers::<Received>(200)
             .refuses(&[Code::InvalidSignature, Code::BadRequest, Code::PayloadTooLarge]),
