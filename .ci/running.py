@@ -101,4 +101,8 @@ def stop(running):
     for process in reversed(running):
         process.terminate()
     for process in running:
-        process.wait(30)
+        try:
+            process.wait(30)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()

@@ -2,6 +2,10 @@
 
 use sea_orm_migration::{prelude::*, sea_orm::DatabaseBackend};
 
+/// For `use_transaction` of every step: SQLite too commits its statements together and with the record that it ran, so
+/// that a process which is killed in the middle finds the step undone.
+pub const WHOLE: Option<bool> = Some(true);
+
 /// Executes `sql` with the type names of the database at hand.
 ///
 /// # Errors

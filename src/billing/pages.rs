@@ -40,11 +40,11 @@ enum Kind {
 /// `plan_not_found`, `plan_not_purchasable`, `no_stripe_customer`, in this order.
 pub async fn checkout(scope: &Scope, system: &SystemScope, state: &AppState, slug: &str) -> ApiResult<Page> {
     let plan: Plan = plans::find(system, slug).await?;
-    if !plan.is_sold() {
+    // Where there is Stripe, a plan without a price is one that the operator does not sell.
+    if !plan.is_sold() || state.stripe.is_some() && plan.stripe_price_id.is_none() {
         return Err(ApiError::new(Code::PlanNotPurchasable));
     }
     let page = portal(scope, state).await?;
-    // Where there is Stripe, a plan without a price is one that the operator does not sell.
     let price = plan.stripe_price_id.ok_or_else(|| ApiError::new(Code::PlanNotPurchasable))?;
     let followed = subscriptions::followed(scope).await?;
     let kind = match followed.and_then(|row| row.item_id.map(|item| (row.stripe_id, item))) {

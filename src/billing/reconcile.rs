@@ -173,7 +173,8 @@ impl<'a> Run<'a> {
             Err(error) => {
                 tracing::warn!(%error, "not reconciled");
                 self.done.failed += 1;
-                self.in_a_row += 1;
+                // What Stripe refuses, it refuses for that one alone.
+                self.in_a_row = if error.code == Code::Unprocessable { 0 } else { self.in_a_row + 1 };
                 if self.in_a_row >= AWAY {
                     return Err(error);
                 }

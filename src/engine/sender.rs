@@ -29,6 +29,9 @@ use crate::{
     tenancy::SystemScope,
 };
 
+/// How long after an error of the database lanes are looked for that a late commit may have taken.
+const UNSURE: Duration = Duration::from_secs(60);
+
 type Ended = Result<(Rest, bool), LaneError>;
 
 /// A lane whose task ended, and whose row does not say so yet.
@@ -37,7 +40,7 @@ struct Leaving {
     lane: Lane,
     rest: Rest,
     served: bool,
-    /// What it holds is to be voided first.
+    /// What it holds is to be voided.
     broken: bool,
 }
 
@@ -47,8 +50,8 @@ struct Sender {
     by_task: HashMap<Id, Lane>,
     leaving: VecDeque<Leaving>,
     /// Lanes may be held in this process's name that nobody works on: by an earlier run of this loop, or taken by a
-    /// commit whose answer was lost.
-    unsure: bool,
+    /// commit whose answer was lost. They are looked for until then, and until none is found.
+    unsure_until: Option<tokio::time::Instant>,
     shared: LaneContext,
     most: usize,
 }
@@ -64,7 +67,7 @@ pub(super) async fn run(ctx: EngineContext, state: AppState) -> LoopResult {
         lanes: JoinSet::new(),
         by_task: HashMap::new(),
         leaving: VecDeque::new(),
-        unsure: true,
+        unsure_until: Some(tokio::time::Instant::now()),
         most: settings.concurrency,
         shared: LaneContext {
             process_id: ctx.process.id,
@@ -101,7 +104,7 @@ impl Sender {
         };
         if let Err(error) = done.await {
             tracing::warn!(%error, "lanes are taken and left again when the database answers");
-            self.unsure = true;
+            self.unsure_until = Some(tokio::time::Instant::now() + UNSURE);
         }
     }
 
@@ -118,9 +121,7 @@ impl Sender {
 
     /// Frees the lanes that this process holds and nobody works on. Rows that are locked are left for the next look.
     async fn free_idle(&mut self) -> Result<(), BoxError> {
-        if !self.unsure {
-            return Ok(());
-        }
+        let Some(until) = self.unsure_until else { return Ok(()) };
         let at_work: Vec<Uuid> = self.by_task.values().map(|lane| lane.credential_id).collect();
         let whose = Idle::Of(self.shared.process_id, &at_work);
         let left = SystemScope::in_transaction(&self.shared.state.db, async |system| {
@@ -128,7 +129,9 @@ impl Sender {
             lanes::count_idle(system, whose).await
         })
         .await?;
-        self.unsure = left > 0;
+        if left == 0 && tokio::time::Instant::now() >= until {
+            self.unsure_until = None;
+        }
         Ok(())
     }
 
@@ -156,11 +159,12 @@ impl Sender {
     async fn leave(&mut self) -> Result<(), BoxError> {
         while let Some(Leaving { lane, rest, served, broken }) = self.leaving.front().copied() {
             let state = &self.shared.state;
+            let fresh = state.settings.inbox.fresh;
+            // It waits for the campaign, and so for a claim whose commit is still under way: then all that is held is seen.
+            lanes::release(&state.db, self.shared.process_id, &lane, (&rest, served), fresh).await?;
             if broken {
                 void_all(state, Holder::Lane(self.shared.process_id, lane.credential_id)).await?;
             }
-            let fresh = state.settings.inbox.fresh;
-            lanes::release(&state.db, self.shared.process_id, &lane, (&rest, served), fresh).await?;
             self.leaving.pop_front();
         }
         Ok(())
@@ -176,7 +180,7 @@ impl Sender {
         self.by_task.clear();
         self.leave().await?;
         void_all(&self.shared.state, Holder::Process(self.shared.process_id)).await?;
-        self.unsure = true;
+        self.unsure_until = Some(tokio::time::Instant::now());
         self.free_idle().await
     }
 }

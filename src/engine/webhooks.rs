@@ -96,6 +96,8 @@ pub(super) async fn run(ctx: EngineContext, state: AppState) -> LoopResult {
         tokio::select! {
             () = ctx.shutdown.cancelled() => {}
             () = ctx.doorbells.webhooks.wait(ctx.poll) => {}
+            // Without it nothing that is sent would be recorded, and all of it would be sent again.
+            Some(_) = writers.join_next() => return Err("the recorder's writer ended".into()),
             Some(ended) = deliverer.lanes.join_next_with_id(), if !deliverer.lanes.is_empty() => {
                 deliverer.leave(ended).await?;
             }

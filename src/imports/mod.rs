@@ -35,6 +35,7 @@ pub async fn start(
     let Received { id, bytes } = received;
     let import = import_progress::create(scope, name, id, bytes, now).await?;
     let args = serde_json::json!({ "account_id": scope.account_id(), "import_upload_id": id });
-    enqueue_on(&scope.db(), Job::new(READING, args)).await?;
+    // Each run goes on where the last one ended: restarts do not use up its tries.
+    enqueue_on(&scope.db(), Job { max_attempts: 20, ..Job::new(READING, args) }).await?;
     Ok(import)
 }

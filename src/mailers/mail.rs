@@ -129,6 +129,7 @@ pub async fn enqueue(scope: &Scope, mail: Mail) -> Result<(), DbErr> {
     let key = format!("mail:{}:{}", mail.name(), mail.event(account_id));
     let args = serde_json::to_value(Envelope { id: new_id(), account_id, mail })
         .map_err(|error| DbErr::Json(error.to_string()))?;
-    let job = Job { max_attempts: ATTEMPTS, ..Job::new(SENDING, args).unique(key) };
+    // Behind what clients wait for: a relay that does not answer keeps a place for as long as it may.
+    let job = Job { max_attempts: ATTEMPTS, priority: -1, ..Job::new(SENDING, args).unique(key) };
     enqueue_on(&scope.db(), job).await.map(drop)
 }

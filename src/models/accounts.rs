@@ -159,7 +159,8 @@ pub async fn of_customer(system: &SystemScope, customer: &str) -> Result<Option<
 /// # Errors
 /// What the database refuses.
 pub async fn keep_customer(scope: &Scope, customer: &str) -> Result<bool, ApiError> {
-    let sql = "UPDATE accounts SET stripe_customer_id = $2 WHERE id = $1 AND stripe_customer_id IS NULL";
+    let sql = "UPDATE accounts SET stripe_customer_id = $2 WHERE id = $1 AND stripe_customer_id IS NULL \
+               AND deleted_at IS NULL";
     Ok(scope.execute(sql, [customer.into()]).await? > 0)
 }
 

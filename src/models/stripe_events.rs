@@ -48,7 +48,8 @@ pub async fn find(system: &SystemScope, id: &str) -> ApiResult<Option<Stored>> {
     Ok(Some(Stored { payload: row.try_get("", "payload")?, done }))
 }
 
-/// Notes that an event's work is done, for whom, and how it ended.
+/// Notes that an event's work is done, for whom, and how it ended. What is of no account is not kept in full: it may name
+/// a person, and no account that is erased would take it along.
 ///
 /// # Errors
 /// What the database refuses.
@@ -59,7 +60,10 @@ pub async fn conclude(
     outcome: &'static str,
     now: Timestamp,
 ) -> ApiResult<()> {
-    let sql = "UPDATE stripe_events SET processed_at = $2, outcome = $3, account_id = $4 WHERE id = $1";
+    let payload = if account_id.is_some() { "payload" } else { "''" };
+    let sql = &format!(
+        "UPDATE stripe_events SET processed_at = $2, outcome = $3, account_id = $4, payload = {payload} WHERE id = $1"
+    );
     system.execute(sql, [id.into(), now.micros().into(), outcome.into(), account_id.into()]).await?;
     Ok(())
 }

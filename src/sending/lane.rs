@@ -204,6 +204,10 @@ impl Worker {
             Ok(offered) => offered,
             Err(refusal) => return self.refused(ticket, refusal).await,
         };
+        // Made ready before the mark: what is marked is handed over at once.
+        if self.connection.as_ref().is_some_and(SmtpConnection::takes_ahead) {
+            self.ahead = self.following();
+        }
         let mark = match self.mark(ticket, ready.address).await? {
             Marking::Go(mark) => mark,
             Marking::Stopped(verdict) => return Ok(self.stopped(verdict).await),
@@ -244,9 +248,6 @@ impl Worker {
     /// Hands the content over. The mark is consumed: there is no other way to here.
     /// Where the server takes commands ahead, MAIL and RCPT of the next message go out with the final dot.
     async fn deliver(&mut self, mark: Mark, offered: Offered, ready: &Ready) -> DataOutcome {
-        if self.connection.as_ref().is_some_and(SmtpConnection::takes_ahead) {
-            self.ahead = self.following();
-        }
         let Some(connection) = &mut self.connection else {
             return DataOutcome::NotSent(super::smtp::Broken::Closed);
         };

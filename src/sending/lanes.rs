@@ -270,7 +270,7 @@ async fn earliest(system: &SystemScope, sql: &str, id: Uuid) -> Result<Option<i6
 async fn blocked_until(system: &SystemScope, lane: &Lane, now: Timestamp) -> Result<i64, DbErr> {
     let row = system
         .query_one(
-            "SELECT p.sends, p.period_end, l.monthly_limit FROM account_periods p \
+            "SELECT p.sends, p.reserved, p.period_end, l.monthly_limit FROM account_periods p \
              JOIN accounts a ON a.id = p.account_id JOIN plans l ON l.id = a.plan_id \
              WHERE p.account_id = $1 AND p.period_start <= $2 AND p.period_end > $2 \
              ORDER BY p.period_start DESC LIMIT 1",
@@ -279,8 +279,14 @@ async fn blocked_until(system: &SystemScope, lane: &Lane, now: Timestamp) -> Res
         .await?;
     let soon = now.plus(Duration::from_secs(1)).micros();
     let Some(row) = row else { return Ok(soon) };
-    let used_up = row.try_get::<i64>("", "sends")? >= row.try_get::<i64>("", "monthly_limit")?;
-    if used_up { row.try_get("", "period_end") } else { Ok(soon) }
+    let (sends, limit) = (row.try_get::<i64>("", "sends")?, row.try_get::<i64>("", "monthly_limit")?);
+    let end: i64 = row.try_get("", "period_end")?;
+    if sends >= limit {
+        return Ok(end);
+    }
+    // What is on its way, or uncertain, has the last places, and may keep them for long.
+    let full = sends + row.try_get::<i64>("", "reserved")? >= limit;
+    Ok(if full { now.plus(LOOK_AGAIN).micros().min(end) } else { soon })
 }
 
 /// Wakes the open lanes of campaigns.

@@ -58,6 +58,9 @@ impl Operation for List {
 /// Makes a private plan.
 pub(super) struct Create;
 
+/// Beyond any mail server, and far from where sums of limits overflow.
+const MOST_SENDS: i64 = 1_000_000_000_000;
+
 #[async_trait]
 impl Operation for Create {
     const MANUAL: Manual = Manual {
@@ -66,7 +69,7 @@ impl Operation for Create {
         arguments: &[
             needed("slug", "a word of small letters, digits and `_`, at most 50 characters"),
             needed("name", "what people call it, at most 255 characters"),
-            needed("limit", "the most sends of a period, a whole number"),
+            needed("limit", "the most sends of a period, a whole number of at most 1000000000000"),
             optional("tier", "its place among the others, a whole number; 0 if left out"),
         ],
     };
@@ -75,7 +78,8 @@ impl Operation for Create {
         let new = private::NewPlan {
             slug: given.parse("slug", private::slug)?,
             name: given.parse("name", |text| (text.chars().count() <= 255).then(|| text.to_owned()))?,
-            monthly_limit: given.parse("limit", |text| text.parse().ok().filter(|limit| *limit >= 0))?,
+            monthly_limit: given
+                .parse("limit", |text| text.parse().ok().filter(|limit| (0..=MOST_SENDS).contains(limit)))?,
             tier: given.parsed("tier", |text| text.parse().ok())?.unwrap_or_default(),
         };
         let desk = Desk::open(ctx).await?;
@@ -134,6 +138,8 @@ impl Operation for Sync {
         Migrator::up(&ctx.db, None).await?;
         let before = plans::list(&look(ctx)).await?;
         let desk = Desk::open(ctx).await?;
+        let prices = &desk.state.settings.plan_prices;
+        desk.write(async |system| Ok(plans::sync_prices(system, prices).await?)).await?;
         let synced = plans::list(&desk.reads).await?.into_iter().map(|plan| {
             let known = before.iter().find(|it| it.slug == plan.slug);
             let changed = known.is_none_or(|it| it.stripe_price_id != plan.stripe_price_id);

@@ -15,6 +15,7 @@ use crate::{
     errors::{ApiResult, Code},
     models::{
         accounts::lookup,
+        campaigns,
         deliveries::{self, Resolution, uncertain},
     },
     sending::points,
@@ -85,7 +86,10 @@ impl Operation for Resolve {
                 resolve(&desk, account_id, id, resolution).await?;
                 Report::of(&Resolved { resolved: 1, left: 0 })
             }
-            (None, Some(id)) => Report::of(&resolve_campaign(&desk, id, resolution).await?),
+            (None, Some(id)) => {
+                campaigns::owner(&desk.reads, id).await?;
+                Report::of(&resolve_campaign(&desk, id, resolution).await?)
+            }
             _ => Err(given.refuse("either the argument `delivery` or the argument `campaign` is expected")),
         }
     }
@@ -112,7 +116,7 @@ async fn resolve_campaign(desk: &Desk, campaign_id: Uuid, resolution: Resolution
             after = Some(row.id);
             match resolve(desk, row.account_id, row.id, resolution).await {
                 Ok(()) => done.resolved += 1,
-                Err(error) if error.code == Code::Unprocessable => done.left += 1,
+                Err(error) if matches!(error.code, Code::Unprocessable | Code::NotFound) => done.left += 1,
                 Err(error) => return Err(error),
             }
             points::reach("task_after_batch");

@@ -21,7 +21,9 @@ async fn outcome(w: &World, id: &str, outcome: &str) {
 #[tokio::test]
 async fn only_what_stripe_signed_lately_is_taken() {
     paying(|w, _stripe| async move {
-        let body = event("evt_1", "customer.subscription.updated", &json!({"id": "sub_1"})).to_string();
+        let body =
+            event("evt_1", "customer.subscription.updated", &json!({"id": "sub_1", "customer": "cus_x"}))
+                .to_string();
         let good = |at: i64| Webhook::generate_test_header(&body, WEBHOOK_SECRETS[0], Some(at));
         let headers = [
             None,
@@ -106,6 +108,8 @@ async fn what_is_not_ours_is_kept_and_changes_nothing() {
         strange["customer"] = json!("cus_nobody");
         notify(&w, "evt_nobody", &strange).await;
         outcome(&w, "evt_nobody", "unknown_customer").await;
+        let kept = "SELECT count(*) FROM stripe_events WHERE payload <> ''";
+        assert_eq!(w.number(kept, []).await, 0, "what is of no account is not kept in full");
         assert_eq!(stripe.calls().len(), 0);
         // Stripe itself shows whose it is: an event cannot give it to another.
         let mut foreign = shown.clone();

@@ -103,3 +103,22 @@ async fn while_stripe_is_away_nothing_changes_and_it_is_tried_again_later() {
     })
     .await;
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_stripe_refuses_for_many_holds_up_nobody_else() {
+    paying(|w, stripe| async move {
+        let gone = ["sub_1", "sub_2", "sub_3", "sub_4", "sub_5", "sub_6"];
+        for id in gone {
+            tell(&w, &stripe, &paid(&w.alice, id, "price_hobby", "active")).await;
+        }
+        for id in gone {
+            stripe.forget(id);
+        }
+        tell(&w, &stripe, &paid(&w.bob, "sub_b", "price_pro", "active")).await;
+        stripe.show(&paid(&w.bob, "sub_b", "price_scale", "active"));
+        let done = reconcile(&w.state()).await.unwrap();
+        assert_eq!((done.changed, done.failed), (1, 6), "{done:?}");
+        assert_eq!(standing(&w.bob).await, ("scale".into(), json!("sub_b")));
+    })
+    .await;
+}

@@ -18,8 +18,8 @@ use crate::{
 /// Rows of one transaction.
 const BATCH: i64 = 500;
 /// How long after its end an erased account is looked at again: a request that had begun before may have stored
-/// something, and none lasts nearly that long.
-const WATCHED_MICROS: i64 = 3_600_000_000;
+/// something, and the longest, an upload, lasts an hour.
+const WATCHED_MICROS: i64 = 2 * 3_600_000_000;
 
 /// What hangs on an account beside campaigns, contacts and webhooks, with its primary key, in the order in which it can go.
 const REST: [(&str, &str); 9] = [
@@ -42,7 +42,11 @@ const BEFORE: [&str; 4] = ["campaigns", "contact_imports", "import_uploads", "we
 /// # Errors
 /// What the database refuses.
 pub async fn paying(scope: &Scope) -> ApiResult<Option<String>> {
-    let sql = "SELECT stripe_subscription_id FROM accounts WHERE id = $1 AND deleted_at IS NULL";
+    // One that gives no plan is charged for as well: of an unknown price, unpaid, paused.
+    let sql = "SELECT coalesce(a.stripe_subscription_id, (SELECT s.stripe_id FROM subscriptions s \
+               WHERE s.account_id = a.id AND s.fetch_stored > 0 \
+               AND s.status NOT IN ('canceled', 'incomplete_expired') ORDER BY s.subscribed_at DESC LIMIT 1)) \
+               AS stripe_subscription_id FROM accounts a WHERE a.id = $1 AND a.deleted_at IS NULL";
     let row = scope.query_one(sql, []).await?;
     Ok(row.map(|row| row.try_get("", "stripe_subscription_id")).transpose()?.flatten())
 }

@@ -166,6 +166,10 @@ fn decide_mark(facts: &Facts, now: Timestamp) -> (Verdict, Option<Change>) {
     if facts.position > 1 && facts.mailbox_unread {
         return (Verdict::GivenBack, Some(give_back(facts, Timestamp::from_micros(0))));
     }
+    // Claimed before midnight (UTC): it has its place in a day that is over, and none in this one.
+    if facts.position == 1 && facts.reserved_day.is_some_and(|day| day < now.day()) {
+        return (Verdict::GivenBack, Some(give_back(facts, Timestamp::from_micros(0))));
+    }
     let marked = Change { state: DeliveryState::Sending, held: true, ..unchanged(facts) };
     (Verdict::Marked, Some(marked))
 }
