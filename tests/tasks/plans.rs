@@ -75,6 +75,16 @@ async fn an_account_made_here_becomes_a_customer_and_one_that_pays_is_not_erased
             run(&w, &["account_erase", "account:alice@example.com", "confirm:alice@example.com"]).await;
         assert!(refused.refusal().contains("sub_1"), "{}", refused.err);
         w.alice.get("/account").await.assert_status_ok();
+
+        // One that gives no plan, because nobody knows its price, is charged for as well.
+        let bob: uuid::Uuid = w.bob.account_id.parse().unwrap();
+        let sql = "INSERT INTO subscriptions (id, account_id, stripe_id, status, subscribed_at, fetches_begun, \
+                   fetch_stored, created_at) VALUES ($1, $1, 'sub_2', 'active', 1, 1, 1, 1)";
+        w.sql(sql, [bob.into()]).await;
+        let erase = ["account_erase", "account:bob@example.com", "confirm:bob@example.com"];
+        assert!(run(&w, &erase).await.refusal().contains("sub_2"));
+        w.sql("UPDATE subscriptions SET status = 'canceled', ended_at = 2", []).await;
+        answer(&w, &erase).await;
         drop(stripe);
     })
     .await;

@@ -45,7 +45,7 @@ pub async fn paying(scope: &Scope) -> ApiResult<Option<String>> {
     // One that gives no plan is charged for as well: of an unknown price, unpaid, paused.
     let sql = "SELECT coalesce(a.stripe_subscription_id, (SELECT s.stripe_id FROM subscriptions s \
                WHERE s.account_id = a.id AND s.fetch_stored > 0 \
-               AND s.status NOT IN ('canceled', 'incomplete_expired') ORDER BY s.subscribed_at DESC LIMIT 1)) \
+               AND s.ended_at IS NULL AND s.status NOT IN ('canceled', 'incomplete_expired') ORDER BY s.subscribed_at DESC LIMIT 1)) \
                AS stripe_subscription_id FROM accounts a WHERE a.id = $1 AND a.deleted_at IS NULL";
     let row = scope.query_one(sql, []).await?;
     Ok(row.map(|row| row.try_get("", "stripe_subscription_id")).transpose()?.flatten())
