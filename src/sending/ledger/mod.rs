@@ -8,6 +8,8 @@ mod apply;
 mod claim;
 mod count;
 mod decide;
+#[cfg(test)]
+mod decide_tests;
 mod events;
 mod facts;
 mod order;
