@@ -10,7 +10,10 @@ use sea_orm::{
     AccessMode, ConnectOptions, Database, DatabaseConnection, DatabaseExecutor, DatabaseTransaction,
     DbBackend, DbErr, IntoDatabaseExecutor, IsolationLevel, SqliteTransactionMode, TransactionOptions,
     TransactionTrait,
-    sqlx::sqlite::{SqliteJournalMode, SqliteSynchronous},
+    sqlx::{
+        self,
+        sqlite::{SqliteJournalMode, SqliteSynchronous},
+    },
 };
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
@@ -28,6 +31,17 @@ pub async fn connect(config: &config::Database) -> Result<DatabaseConnection, Db
         .idle_timeout(Duration::from_millis(config.idle_timeout))
         .sqlx_logging(config.enable_logging)
         .test_before_acquire_if_idle_for(Duration::from_secs(30))
+        .map_sqlx_postgres_pool_opts(|pool| {
+            // A process whose machine is gone without a word leaves its locks to a server that would wait for hours.
+            pool.after_connect(|connection, _| {
+                Box::pin(async move {
+                    sqlx::query("SET idle_in_transaction_session_timeout = '60s'")
+                        .execute(connection)
+                        .await
+                        .map(drop)
+                })
+            })
+        })
         .map_sqlx_sqlite_opts(|sqlite| {
             // FULL: with NORMAL a power cut can undo a committed mark, and that doubles a mail.
             sqlite

@@ -54,13 +54,16 @@ struct Sender {
     unsure_until: Option<tokio::time::Instant>,
     shared: LaneContext,
     most: usize,
+    /// How long the database may say nothing.
+    patience: Duration,
 }
 
 /// Sends until shutdown; then nothing new is begun, and what is marked is finished in time.
 pub(super) async fn run(ctx: EngineContext, state: AppState) -> LoopResult {
     let settings = state.settings.engine;
+    let patience = settings.dead_after.saturating_mul(2);
     let (ledger, writer) =
-        Ledger::new(state.db.clone(), ctx.doorbells.webhooks.clone(), state.settings.inbox.fresh);
+        Ledger::new(state.db.clone(), ctx.doorbells.webhooks.clone(), state.settings.inbox.fresh, patience);
     let mut writers = JoinSet::new();
     writers.spawn(writer.run());
     let mut sender = Sender {
@@ -69,6 +72,7 @@ pub(super) async fn run(ctx: EngineContext, state: AppState) -> LoopResult {
         leaving: VecDeque::new(),
         unsure_until: Some(tokio::time::Instant::now()),
         most: settings.concurrency,
+        patience,
         shared: LaneContext {
             process_id: ctx.process.id,
             liveness: ctx.process.liveness.clone(),
@@ -97,12 +101,13 @@ impl Sender {
     /// Leaves the lanes that ended and takes others. What fails is tried again at the next look: an error must not end
     /// this loop, since the lanes at work would end with it.
     async fn tend(&mut self) {
-        let done = async {
-            self.leave().await?;
-            self.free_idle().await?;
-            self.fill().await
-        };
-        if let Err(error) = done.await {
+        let patience = self.patience;
+        let done = tokio::time::timeout(patience, async {
+            [self.leave().await, self.free_idle().await, self.fill().await]
+                .into_iter()
+                .collect::<Result<(), _>>()
+        });
+        if let Err(error) = done.await.unwrap_or_else(|silent| Err(silent.into())) {
             tracing::warn!(%error, "lanes are taken and left again when the database answers");
             self.unsure_until = Some(tokio::time::Instant::now() + UNSURE);
         }
@@ -112,7 +117,8 @@ impl Sender {
     async fn fill(&mut self) -> Result<(), BoxError> {
         let room = self.most.saturating_sub(self.lanes.len());
         let (db, process) = (&self.shared.state.db, self.shared.process_id);
-        for lane in lanes::acquire(db, process, room, Timestamp::now()).await? {
+        let leaving: Vec<Uuid> = self.leaving.iter().map(|leaving| leaving.lane.credential_id).collect();
+        for lane in lanes::acquire(db, process, room, &leaving, Timestamp::now()).await? {
             let task = self.lanes.spawn(lane::run(self.shared.clone(), lane));
             self.by_task.insert(task.id(), lane);
         }
@@ -122,7 +128,8 @@ impl Sender {
     /// Frees the lanes that this process holds and nobody works on. Rows that are locked are left for the next look.
     async fn free_idle(&mut self) -> Result<(), BoxError> {
         let Some(until) = self.unsure_until else { return Ok(()) };
-        let at_work: Vec<Uuid> = self.by_task.values().map(|lane| lane.credential_id).collect();
+        let lanes = self.by_task.values().chain(self.leaving.iter().map(|leaving| &leaving.lane));
+        let at_work: Vec<Uuid> = lanes.map(|lane| lane.credential_id).collect();
         let whose = Idle::Of(self.shared.process_id, &at_work);
         let left = SystemScope::in_transaction(&self.shared.state.db, async |system| {
             lanes::free(system, whose, Timestamp::now()).await?;
@@ -155,17 +162,28 @@ impl Sender {
         self.leaving.push_back(Leaving { lane, rest, served, broken });
     }
 
-    /// Leaves the lanes whose tasks ended. Each may be left twice, where the answer to the first time was lost.
+    /// Leaves the lanes whose tasks ended, up to the first that cannot be left: it comes last at the next look, so that it
+    /// holds up no other.
     async fn leave(&mut self) -> Result<(), BoxError> {
-        while let Some(Leaving { lane, rest, served, broken }) = self.leaving.front().copied() {
-            let state = &self.shared.state;
-            let fresh = state.settings.inbox.fresh;
-            // It waits for the campaign, and so for a claim whose commit is still under way: then all that is held is seen.
-            lanes::release(&state.db, self.shared.process_id, &lane, (&rest, served), fresh).await?;
-            if broken {
-                void_all(state, Holder::Lane(self.shared.process_id, lane.credential_id)).await?;
-            }
+        while let Some(leaving) = self.leaving.front().copied() {
+            let left = self.leave_one(leaving).await;
             self.leaving.pop_front();
+            if left.is_err() {
+                self.leaving.push_back(leaving);
+                return left;
+            }
+        }
+        Ok(())
+    }
+
+    /// A lane may be left twice, where the answer to the first time was lost.
+    async fn leave_one(&self, Leaving { lane, rest, served, broken }: Leaving) -> Result<(), BoxError> {
+        let state = &self.shared.state;
+        let fresh = state.settings.inbox.fresh;
+        // It waits for the campaign, and so for a claim whose commit is still under way: then all that is held is seen.
+        lanes::release(&state.db, self.shared.process_id, &lane, (&rest, served), fresh).await?;
+        if broken {
+            void_all(state, Holder::Lane(self.shared.process_id, lane.credential_id)).await?;
         }
         Ok(())
     }
@@ -178,10 +196,11 @@ impl Sender {
         }
         self.lanes.shutdown().await;
         self.by_task.clear();
-        self.leave().await?;
+        let left = self.leave().await;
+        self.leaving.clear();
         void_all(&self.shared.state, Holder::Process(self.shared.process_id)).await?;
         self.unsure_until = Some(tokio::time::Instant::now());
-        self.free_idle().await
+        self.free_idle().await.and(left)
     }
 }
 

@@ -11,14 +11,15 @@ use sea_orm::{
 
 use super::{ApiError, ApiResult};
 
-/// `SQLITE_BUSY` and `SQLITE_LOCKED` (<https://www.sqlite.org/rescode.html>): the low byte of the
+/// `SQLITE_BUSY`, `SQLITE_LOCKED` and `SQLITE_FULL` (<https://www.sqlite.org/rescode.html>): the low byte of the
 /// extended result code.
-const SQLITE_BUSY: i32 = 5;
-const SQLITE_LOCKED: i32 = 6;
+const SQLITE_PASSING: [i32; 3] = [5, 6, 13];
 
-/// States of `PostgreSQL` that pass: serialization failure, deadlock, too many connections,
-/// shutting down, crashed, starting (<https://www.postgresql.org/docs/current/errcodes-appendix.html>).
-const PASSING_STATES: [&str; 6] = ["40001", "40P01", "53300", "57P01", "57P02", "57P03"];
+/// States of `PostgreSQL` that pass: idle in a transaction for too long, a standby that is not yet the primary,
+/// serialization failure, deadlock, disk full, out of memory, too many connections, shutting down, crashed, starting
+/// (<https://www.postgresql.org/docs/current/errcodes-appendix.html>).
+const PASSING_STATES: [&str; 10] =
+    ["25P03", "25006", "40001", "40P01", "53100", "53200", "53300", "57P01", "57P02", "57P03"];
 
 /// A constraint of the schema, as the two databases name it when it is violated.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -89,7 +90,7 @@ fn driver_error(error: &DbErr) -> Option<&dyn DatabaseError> {
     sqlx_error(error).and_then(sqlx::Error::as_database_error)
 }
 
-/// Whether waiting a moment may cure it: no free connection, a lock, a database that restarts, a server that stops.
+/// Whether waiting may cure it: no free connection, a lock, a full disk, a database that restarts, a server that stops.
 pub(crate) fn is_passing(error: &DbErr) -> bool {
     if matches!(error, DbErr::ConnectionAcquire(ConnAcquireErr::Timeout | ConnAcquireErr::ConnectionClosed)) {
         return true;
@@ -97,7 +98,7 @@ pub(crate) fn is_passing(error: &DbErr) -> bool {
     if let Some(driver) = driver_error(error) {
         let code = driver.code().unwrap_or_default();
         return PASSING_STATES.contains(&code.as_ref())
-            || (driver.constraint().is_none() && is_sqlite_lock(&code));
+            || (driver.constraint().is_none() && is_passing_on_sqlite(&code));
     }
     matches!(
         sqlx_error(error),
@@ -106,8 +107,8 @@ pub(crate) fn is_passing(error: &DbErr) -> bool {
 }
 
 /// `SQLite` codes are plain decimal numbers; `PostgreSQL` states have five characters.
-fn is_sqlite_lock(code: &str) -> bool {
-    code.len() < 5 && code.parse::<i32>().is_ok_and(|code| matches!(code & 0xff, SQLITE_BUSY | SQLITE_LOCKED))
+fn is_passing_on_sqlite(code: &str) -> bool {
+    code.len() < 5 && code.parse::<i32>().is_ok_and(|code| SQLITE_PASSING.contains(&(code & 0xff)))
 }
 
 impl From<DbErr> for ApiError {
@@ -183,12 +184,12 @@ mod tests {
     }
 
     #[test]
-    fn lock_codes_of_sqlite_are_known_in_their_extended_forms() {
-        for code in ["5", "6", "261", "517", "262"] {
-            assert!(is_sqlite_lock(code), "{code}");
+    fn passing_codes_of_sqlite_are_known_in_their_extended_forms() {
+        for code in ["5", "6", "13", "261", "517", "262"] {
+            assert!(is_passing_on_sqlite(code), "{code}");
         }
         for code in ["1", "2067", "23505", "", "57P01"] {
-            assert!(!is_sqlite_lock(code), "{code}");
+            assert!(!is_passing_on_sqlite(code), "{code}");
         }
     }
 }

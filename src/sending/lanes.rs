@@ -44,24 +44,38 @@ pub enum Rest {
     Closed(DisabledReason),
 }
 
-/// Takes up to `most` lanes that are awake and held by nobody. `ix_smtp_credentials_wake`
+/// Takes up to `most` lanes that are awake and held by nobody, but none of `leaving`: what this process may have left
+/// already it will leave once more. `ix_smtp_credentials_wake`
 ///
 /// # Errors
 /// What the database refuses.
-pub async fn acquire(db: &Db, process: Uuid, most: usize, now: Timestamp) -> Result<Vec<Lane>, DbErr> {
+pub async fn acquire(
+    db: &Db,
+    process: Uuid,
+    most: usize,
+    leaving: &[Uuid],
+    now: Timestamp,
+) -> Result<Vec<Lane>, DbErr> {
     if most == 0 || nothing_awake(db, now).await? {
         return Ok(Vec::new());
     }
-    let lock = lock_sql(db.backend(), RowLock::UpdateSkipLocked);
-    let sql = format!(
-        "UPDATE smtp_credentials SET holder = $1 WHERE id IN (SELECT id FROM smtp_credentials \
-         WHERE wake_at IS NOT NULL AND holder IS NULL AND wake_at <= $2 AND next_send_at <= $2 \
-         AND disabled_at IS NULL AND deleted_at IS NULL ORDER BY wake_at LIMIT $3{lock}) AND holder IS NULL \
-         RETURNING id, campaign_id, account_id, failures"
-    );
-    let most = i64::try_from(most).unwrap_or(i64::MAX);
+    let mut sql = Sql::new("UPDATE smtp_credentials SET holder = ");
+    sql.value(process.into());
+    sql.push(" WHERE id IN (SELECT id FROM smtp_credentials WHERE wake_at IS NOT NULL AND holder IS NULL AND wake_at <= ");
+    sql.value(now.micros().into());
+    sql.push(" AND next_send_at <= ");
+    sql.value(now.micros().into());
+    sql.push(" AND disabled_at IS NULL AND deleted_at IS NULL");
+    if !leaving.is_empty() {
+        sql.push(" AND id NOT IN ");
+        sql.list(uuids(leaving));
+    }
+    sql.push(" ORDER BY wake_at LIMIT ");
+    sql.value(i64::try_from(most).unwrap_or(i64::MAX).into());
+    sql.push(lock_sql(db.backend(), RowLock::UpdateSkipLocked));
+    sql.push(") AND holder IS NULL RETURNING id, campaign_id, account_id, failures");
     SystemScope::in_transaction(db, async |system| {
-        let rows = system.query(&sql, [process.into(), now.micros().into(), most.into()]).await?;
+        let rows = system.query(&sql.text, sql.values).await?;
         rows.iter().map(Lane::of).collect()
     })
     .await
@@ -105,7 +119,7 @@ pub async fn release(
     SystemScope::in_transaction(db, async |system| {
         hold_campaign(system, lane.campaign_id).await?;
         let now = Timestamp::now();
-        let (left, wake) = leave(system, process, lane, (rest, served), fresh, now).await?;
+        let left = leave(system, process, lane, (rest, served), fresh, now).await?;
         let scope = system.account(lane.account_id);
         match rest {
             // Left before, and the answer was lost: it may have been enabled again since.
@@ -117,10 +131,11 @@ pub async fn release(
                     tracing::warn!(lane = %lane.credential_id, reason = reason.as_str(), paused, "credential disabled");
                 }
             }
-            Rest::UntilDue if wake.is_none() => {
+            // Also where it is to be looked at again: whoever took the last place of the plan may have sent the last message.
+            Rest::UntilDue => {
                 campaigns::complete_if_done(&scope, lane.campaign_id).await?;
             }
-            Rest::UntilDue | Rest::Pause(_) | Rest::Trouble(_) => {}
+            Rest::Pause(_) | Rest::Trouble(_) => {}
         }
         Ok(())
     })
@@ -134,7 +149,7 @@ pub(super) async fn hold_campaign(system: &SystemScope, campaign_id: Uuid) -> Re
     system.query(&sql, [campaign_id.into()]).await.map(drop)
 }
 
-/// The lane's row as it is left; answers whether it was still held, and when it is looked at again.
+/// The lane's row as it is left; answers whether it was still held.
 async fn leave(
     system: &SystemScope,
     process: Uuid,
@@ -142,7 +157,7 @@ async fn leave(
     (rest, served): (&Rest, bool),
     fresh: Duration,
     now: Timestamp,
-) -> Result<(bool, Option<i64>), DbErr> {
+) -> Result<bool, DbErr> {
     let (wake, next_send) = match rest {
         Rest::UntilDue => (next_due(system, lane, now, fresh).await?, None),
         Rest::Pause(until) | Rest::Trouble(until) => (Some(until.micros()), Some(until.micros())),
@@ -164,7 +179,7 @@ async fn leave(
     if left == 0 {
         tracing::warn!(lane = %lane.credential_id, "a lane was no longer held when it was left");
     }
-    Ok((left > 0, wake))
+    Ok(left > 0)
 }
 
 /// When the lane's next message may go, as far as its rows tell; `None`: only when something wakes it.

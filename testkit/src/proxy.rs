@@ -53,6 +53,8 @@ struct Line {
     down: bool,
     /// How often it was cut: a connection that saw another number is over.
     cuts: u64,
+    /// How often it froze: a connection that saw another number lets nothing more pass.
+    freezes: u64,
     up_held: bool,
     down_held: bool,
     delay: Duration,
@@ -113,6 +115,11 @@ impl Proxy {
     /// Lets pass again, first what was kept.
     pub fn release(&self, direction: Direction) {
         self.line.send_modify(|line| line.set_held(direction, false));
+    }
+
+    /// Lets nothing pass on the connections that there are, which stay open for ever; new ones are relayed.
+    pub fn freeze(&self) {
+        self.line.send_modify(|line| line.freezes += 1);
     }
 
     /// Closes all connections, with what is under way, and every new one at once, until [`Self::restore`].
@@ -201,9 +208,10 @@ async fn relay(
     let server = TcpStream::connect(upstream).await?;
     client.set_nodelay(true)?;
     server.set_nodelay(true)?;
+    let freezes = line.borrow().freezes;
     let (from_client, to_client) = client.into_split();
     let (from_server, to_server) = server.into_split();
-    let watch = Watch { line: line.clone(), losses, due: AtomicBool::new(false) };
+    let watch = Watch { line: line.clone(), freezes, losses, due: AtomicBool::new(false) };
     tokio::try_join!(
         pump(from_client, to_server, line.clone(), Direction::Up, &watch),
         pump(from_server, to_client, line, Direction::Down, &watch),
@@ -214,6 +222,8 @@ async fn relay(
 /// Looks out for the requests of one connection whose answer is to be lost.
 struct Watch {
     line: watch::Receiver<Line>,
+    /// How often the line had frozen when the connection came.
+    freezes: u64,
     losses: Arc<Losses>,
     /// The next answer is lost.
     due: AtomicBool,
@@ -246,7 +256,10 @@ async fn pump(
 ) -> io::Result<()> {
     let (chunks, queue) = mpsc::channel(UNDER_WAY);
     let passes = |bytes: &[u8]| watch.pass(direction, bytes);
-    tokio::try_join!(read(reader, chunks, line.clone(), passes), write(writer, queue, line, direction))?;
+    tokio::try_join!(
+        read(reader, chunks, line.clone(), passes),
+        write(writer, queue, line, (direction, watch.freezes))
+    )?;
     Ok(())
 }
 
@@ -274,12 +287,12 @@ async fn write(
     mut writer: impl AsyncWrite + Unpin,
     mut queue: mpsc::Receiver<Chunk>,
     mut line: watch::Receiver<Line>,
-    direction: Direction,
+    (direction, freezes): (Direction, u64),
 ) -> io::Result<()> {
     while let Some((due, bytes)) = queue.recv().await {
         sleep_until(due).await;
         // The sender is gone only when the proxy is, and then nothing is to be written.
-        if line.wait_for(|line| !line.is_held(direction)).await.is_err() {
+        if line.wait_for(|line| !line.is_held(direction) && line.freezes == freezes).await.is_err() {
             return Ok(());
         }
         writer.write_all(&bytes).await?;

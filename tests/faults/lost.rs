@@ -2,6 +2,7 @@
 //! server said is recorded when the database is back. Nothing of this is uncertain, since the process lives.
 
 use rstest::rstest;
+use sea_orm::{ConnectionTrait, DbBackend};
 use testkit::{
     child::Child,
     proxy::Proxy,
@@ -10,6 +11,7 @@ use testkit::{
 };
 use tokio::net::lookup_host;
 use url::Url;
+use uuid::Uuid;
 
 use super::engine_process;
 use crate::support::{World, campaign::*, world};
@@ -59,7 +61,8 @@ async fn assert_all_went_out_once(w: &World, sink: &Sink, people: &[String], ste
     let people = i64::try_from(people.len()).unwrap();
     assert_eq!(w.number("SELECT sent FROM campaign_totals", []).await, people);
     assert_eq!(w.number("SELECT uncertain FROM campaign_totals", []).await, 0);
-    assert_eq!(w.number("SELECT count(*) FROM smtp_credentials WHERE holder IS NOT NULL", []).await, 0);
+    let held = "SELECT count(*) FROM smtp_credentials WHERE holder IS NOT NULL";
+    eventually(DEADLINE, || async { (w.number(held, []).await == 0).then_some(()) }).await.unwrap();
 }
 
 #[rstest]
@@ -148,6 +151,115 @@ async fn what_a_server_said_while_the_database_was_away_is_recorded(#[case] dead
         proxy.restore();
         completed(&w, &id, &engine).await;
         assert_all_went_out_once(&w, &sink, &people, 1).await;
+    })
+    .await;
+}
+
+/// As when the machine of the database is gone without a word: nothing closes the connections, nothing answers on them.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn connections_that_fall_silent_for_ever_are_given_up() {
+    world(|w| async move {
+        let Some((proxy, url)) = line(&w).await else { return };
+        let sink = Sink::start().await.unwrap();
+        let hold = sink.hold(Point::AfterDot, Matcher::Any);
+        let people = addresses("ok", PEOPLE);
+        let lanes = [credential(&sink, "one@sender.test"), credential(&sink, "two@sender.test")];
+        let id = dispatched(&w.alice, &campaign(&lanes, 1), &people).await;
+        let engine = engine_process(&w).env("DATABASE_URL", url).start().unwrap();
+        hold.reached(DEADLINE).await.unwrap();
+        proxy.freeze();
+        hold.release();
+        completed(&w, &id, &engine).await;
+        assert_all_went_out_once(&w, &sink, &people, 1).await;
+    })
+    .await;
+}
+
+/// The commit of a claim whose line is cut may still be under way in the server when the lane is left.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_claim_that_is_committed_after_its_lane_broke_down_is_given_back() {
+    world(|w| async move {
+        let Some((proxy, url)) = line(&w).await else { return };
+        let sink = Sink::start().await.unwrap();
+        let people = addresses("ok", PEOPLE);
+        let id = dispatched(&w.alice, &campaign(&[credential(&sink, "one@sender.test")], 1), &people).await;
+        for sql in [
+            "CREATE FUNCTION wait() RETURNS trigger LANGUAGE plpgsql AS \
+             $$ BEGIN PERFORM pg_advisory_xact_lock(1); RETURN NULL; END $$",
+            "CREATE CONSTRAINT TRIGGER waits AFTER INSERT ON deliveries DEFERRABLE INITIALLY DEFERRED \
+             FOR EACH ROW EXECUTE FUNCTION wait()",
+        ] {
+            w.sql(sql, []).await;
+        }
+        let gate = w.db().begin().await.unwrap();
+        gate.connection().execute_unprepared("SELECT pg_advisory_xact_lock(1)").await.unwrap();
+        let engine = engine_process(&w).env("DATABASE_URL", url).start().unwrap();
+        let waiting = |event: &'static str, most: i64| {
+            let w = w.clone();
+            async move {
+                let sql = format!(
+                    "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() \
+                     AND wait_event_type = 'Lock' AND wait_event {event}"
+                );
+                eventually(DEADLINE, || async { (w.number(&sql, []).await >= most).then_some(()) }).await
+            }
+        };
+        waiting("= 'advisory'", 1).await.unwrap();
+        proxy.drop_connections();
+        waiting("<> 'advisory'", 1).await.unwrap();
+        gate.rollback().await.unwrap();
+        completed(&w, &id, &engine).await;
+        assert_all_went_out_once(&w, &sink, &people, 1).await;
+    })
+    .await;
+}
+
+/// Whatever makes a row refuse the change: here one that a test makes.
+async fn refuse_to_leave(w: &World, credential: Uuid) {
+    let (sqlite, postgres) = (
+        format!(
+            "CREATE TRIGGER stays BEFORE UPDATE OF holder ON smtp_credentials WHEN NEW.holder IS NULL \
+             AND OLD.id = x'{}' BEGIN SELECT RAISE(ABORT, 'it stays'); END",
+            credential.simple()
+        ),
+        [
+            "CREATE FUNCTION stay() RETURNS trigger LANGUAGE plpgsql AS \
+             $$ BEGIN RAISE EXCEPTION 'it stays'; END $$"
+                .to_owned(),
+            format!(
+                "CREATE TRIGGER stays BEFORE UPDATE OF holder ON smtp_credentials FOR EACH ROW \
+                 WHEN (NEW.holder IS NULL AND OLD.id = '{credential}') EXECUTE FUNCTION stay()"
+            ),
+        ],
+    );
+    if w.db().backend() == DbBackend::Sqlite {
+        w.sql(&sqlite, []).await;
+    } else {
+        for sql in &postgres {
+            w.sql(sql, []).await;
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_lane_that_cannot_be_left_holds_up_no_other() {
+    world(|w| async move {
+        let sink = Sink::start().await.unwrap();
+        let (mine, hers) = (addresses("mine", PEOPLE), addresses("hers", PEOPLE));
+        let stuck = campaign(&[credential(&sink, "one@sender.test")], 1);
+        dispatched(&w.alice, &stuck, &mine).await;
+        let stays = w.ids("SELECT id FROM smtp_credentials", []).await[0];
+        refuse_to_leave(&w, stays).await;
+        let mut engine = engine_process(&w).start().unwrap();
+        engine.wait_for_output("lanes are taken and left again", DEADLINE).await.unwrap();
+        let free = campaign(&[credential(&sink, "two@sender.test")], 1);
+        let id = dispatched(&w.bob, &free, &hers).await;
+        until_status(&w.bob, &id, "completed").await;
+        for person in mine.iter().chain(&hers) {
+            assert_eq!(sink.messages_to(person).len(), 1, "{person}");
+        }
+        let held = "SELECT count(*) FROM smtp_credentials WHERE holder IS NOT NULL";
+        assert_eq!(w.number(held, []).await, 1, "it is not freed behind its back");
     })
     .await;
 }

@@ -7,8 +7,10 @@ use ampout::{
     models::removal::remove_some,
     tenancy::{Conn, SystemScope},
 };
-use testkit::sink::Sink;
+use sea_orm::{ConnectionTrait, DbBackend};
+use testkit::{sink::Sink, wait::eventually};
 
+use crate::faults::engine_process;
 use crate::support::{World, campaign::*, world};
 
 pub async fn remove_all(w: &World) {
@@ -22,6 +24,12 @@ pub async fn remove_all(w: &World) {
             return;
         }
     }
+}
+
+/// What waits for a lock of this database's server.
+async fn waiting(w: &World) -> i64 {
+    let sql = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'";
+    w.number(sql, []).await
 }
 
 async fn count(w: &World, table: &str) -> i64 {
@@ -57,7 +65,7 @@ async fn a_deleted_campaign_goes_whole_and_what_was_uncertain_stays_counted() {
         let people = ["ok@example.test", "close-after-dot@example.test"].map(str::to_owned);
         let id = dispatched(&w.alice, &campaign(&lanes, 1), &people).await;
         enrolled(&w.bob, &campaign(&lanes, 1), &people).await;
-        testkit::wait::eventually(DEADLINE, || async {
+        eventually(DEADLINE, || async {
             let rest = "SELECT count(*) FROM deliveries WHERE state IN ('sent', 'uncertain')";
             (w.number(rest, []).await == 2).then_some(())
         })
@@ -76,6 +84,56 @@ async fn a_deleted_campaign_goes_whole_and_what_was_uncertain_stays_counted() {
         let period = "SELECT sends FROM account_periods WHERE sends > 0";
         assert_eq!(w.number(period, []).await, 2, "the uncertain one keeps its place");
         assert_eq!(w.number("SELECT CAST(sum(reserved) AS bigint) FROM account_periods", []).await, 0);
+    })
+    .await;
+}
+
+/// On PostgreSQL, where the removal looks before it locks: between the two a lane may claim what it found.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_a_lane_claims_while_the_removal_waits_stays_until_it_is_settled() {
+    world(|w| async move {
+        if w.db().backend() != DbBackend::Postgres {
+            return;
+        }
+        let sink = Sink::start().await.unwrap();
+        let lanes = [credential(&sink, "one@sender.test")];
+        dispatched(&w.alice, &campaign(&lanes, 1), &addresses("ok", 3)).await;
+        enrolled(&w.bob, &campaign(&lanes, 1), &addresses("ok", 2)).await;
+        let engine = engine_process(&w);
+        let armed = format!("claimed=return({})", engine.path("held").display());
+        let mut held = engine.env("FAILPOINTS", armed).start().unwrap();
+        held.wait_for_file("held", DEADLINE).await.unwrap();
+        held.kill_9().await.unwrap();
+        let import = w.alice.seen("/contact_imports").await[0]["id"].as_str().unwrap().to_owned();
+        w.alice.delete(&format!("/contact_imports/{import}")).await.assert_status_ok();
+
+        // As it was before the claim, and claimed again by somebody whose commit is under way.
+        w.sql("UPDATE enrollments SET progress = 'queued' WHERE progress = 'claimed'", []).await;
+        let claim = w.db().begin().await.unwrap();
+        let run = async |sql: &str| claim.connection().execute_unprepared(sql).await.unwrap();
+        run("SELECT 1 FROM account_periods FOR UPDATE").await;
+        run("UPDATE enrollments SET progress = 'claimed' WHERE progress = 'queued' AND smtp_credential_id IS NOT NULL")
+            .await;
+        let removal = tokio::spawn({
+            let w = w.clone();
+            async move { remove_all(&w).await }
+        });
+        eventually(DEADLINE, || async { (waiting(&w).await > 0).then_some(()) }).await.unwrap();
+        claim.commit().await.unwrap();
+        tokio::time::timeout(DEADLINE, removal).await.unwrap().unwrap();
+        assert_eq!(count(&w, "deliveries WHERE state = 'claimed'").await, 3);
+        assert_eq!(count(&w, "contacts").await, 5);
+
+        let _again = engine_process(&w).start().unwrap();
+        eventually(DEADLINE, || async {
+            remove_all(&w).await;
+            (count(&w, "contacts").await == 2).then_some(())
+        })
+        .await
+        .unwrap();
+        assert_eq!(w.number("SELECT CAST(sum(reserved) AS bigint) FROM account_periods", []).await, 0);
+        assert_eq!(w.number("SELECT CAST(sum(reserved) AS bigint) FROM credential_days", []).await, 0);
+        assert_eq!(sink.count(), 0, "nothing goes to the deleted");
     })
     .await;
 }

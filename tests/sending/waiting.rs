@@ -96,3 +96,34 @@ async fn a_day_counts_first_steps_only_and_what_does_not_fit_goes_on_the_next() 
     })
     .await;
 }
+
+/// What is uncertain may keep the last places for days: nobody looks again each second until then.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_lane_without_a_place_in_the_plan_is_looked_at_seldom_while_some_places_are_uncertain() {
+    world(|w| async move {
+        let sink = Sink::start().await.unwrap();
+        let body = campaign(&[credential(&sink, "one@sender.test")], 1);
+        let waits = dispatched(&w.alice, &body, &addresses("ok", 1)).await;
+        let call = async |what: &str| w.alice.made(&format!("/campaigns/{waits}/{what}"), &json!({})).await;
+        call("pause").await;
+        dispatched(&w.alice, &body, &["close-after-dot@example.test".to_owned()]).await;
+        w.sql("UPDATE plans SET monthly_limit = 1", []).await;
+        let engine = Engine::start(&w.ctx);
+        let uncertain = "SELECT count(*) FROM deliveries WHERE state = 'uncertain'";
+        eventually(DEADLINE, || async { (w.number(uncertain, []).await == 1).then_some(()) }).await.unwrap();
+        call("resume").await;
+        let lane = lane_of(&w, &waits).await;
+        let theirs = dispatched(&w.bob, &body, &addresses("ok", 1)).await;
+        let rests = "SELECT count(*) FROM smtp_credentials WHERE id = $1 AND holder IS NULL AND wake_at > $2";
+        let later = Timestamp::now().plus(std::time::Duration::from_secs(15)).micros();
+        eventually(DEADLINE, || async {
+            (w.number(rests, [lane.into(), later.into()]).await == 1).then_some(())
+        })
+        .await
+        .unwrap();
+        until_status(&w.bob, &theirs, "completed").await;
+        engine.stop().await;
+        assert_eq!(sink.messages_to("ok+0@example.test").len(), 1, "only the other account's");
+    })
+    .await;
+}

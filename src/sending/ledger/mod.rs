@@ -125,10 +125,10 @@ pub struct Ledger {
 
 impl Ledger {
     /// A ledger and its writer, which must be run. The bell is rung when there is something to tell webhooks. `fresh`: how
-    /// long ago a mailbox may have been read for a follow-up.
-    pub fn new(db: Db, webhooks: Doorbell, fresh: Duration) -> (Self, Writer) {
+    /// long ago a mailbox may have been read for a follow-up. `patience`: how long the database may say nothing.
+    pub fn new(db: Db, webhooks: Doorbell, fresh: Duration, patience: Duration) -> (Self, Writer) {
         let (entries, inbox) = mpsc::channel(4 * MOST_PER_COMMIT);
-        (Self { entries }, Writer { db, fresh, inbox, webhooks })
+        (Self { entries }, Writer { db, fresh, patience, inbox, webhooks })
     }
 
     /// Takes due work for a lane; empty when there is none that may go now.
@@ -211,6 +211,7 @@ fn recorded(outcome: Outcome) -> Ask {
 pub struct Writer {
     db: Db,
     fresh: Duration,
+    patience: Duration,
     inbox: mpsc::Receiver<Entry>,
     webhooks: Doorbell,
 }
@@ -221,9 +222,9 @@ impl Writer {
         let mut gathered = Vec::with_capacity(MOST_PER_COMMIT);
         while self.inbox.recv_many(&mut gathered, MOST_PER_COMMIT).await > 0 {
             let entries = std::mem::take(&mut gathered);
-            match self.prepare(&entries).await {
+            match self.in_time(self.prepare(&entries)).await {
                 Ok(prepared) => self.conclude(entries, prepared).await,
-                Err(error) if entries.len() == 1 => answer(entries, Err(error)),
+                Err(error) if entries.len() == 1 || is_silence(&error) => answer(entries, Err(error)),
                 // One bad entry must not hold up the others. Nothing was committed, so each may be done again; a
                 // commit that failed may have happened, and is never repeated.
                 Err(_) => self.one_by_one(entries).await,
@@ -234,11 +235,17 @@ impl Writer {
     async fn one_by_one(&self, entries: Vec<Entry>) {
         for entry in entries {
             let alone = vec![entry];
-            match self.prepare(&alone).await {
+            match self.in_time(self.prepare(&alone)).await {
                 Ok(prepared) => self.conclude(alone, prepared).await,
                 Err(error) => answer(alone, Err(error)),
             }
         }
+    }
+
+    /// A database whose host is gone without a word would be waited for until TCP gives it up, and all lanes with it.
+    async fn in_time<T>(&self, done: impl Future<Output = Result<T, DbErr>>) -> Result<T, DbErr> {
+        let silence = || Err(DbErr::ConnectionAcquire(ConnAcquireErr::Timeout));
+        tokio::time::timeout(self.patience, done).await.unwrap_or_else(|_| silence())
     }
 
     /// Everything but the commit.
@@ -276,7 +283,7 @@ impl Writer {
 
     async fn conclude(&self, entries: Vec<Entry>, (tx, answers): (WriteTx, Answers)) {
         points::reach("before_commit");
-        let committed = match tx.commit().await {
+        let committed = match self.in_time(tx.commit()).await {
             Ok(()) if points::fails("commit_lost") => {
                 Err(DbErr::ConnectionAcquire(ConnAcquireErr::ConnectionClosed))
             }
@@ -288,6 +295,11 @@ impl Writer {
         }
         answer(entries, committed.map(|()| answers));
     }
+}
+
+/// No connection, or nothing heard on it: asked for each entry by itself, it would be waited out as often.
+const fn is_silence(error: &DbErr) -> bool {
+    matches!(error, DbErr::ConnectionAcquire(_))
 }
 
 struct Answers {
