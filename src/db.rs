@@ -1,21 +1,28 @@
 //! The connection pool and the one way to begin a write.
 //!
 //! Loco's own pool sets its SQLite pragmas on one connection only and pings before every use; this one sets them on
-//! every connection. SQLite has one writer: writers of this process queue fairly here instead of polling the file lock.
+//! every connection. SQLite has one writer: writers of this process queue fairly here instead of polling the file lock,
+//! and share one connection, whose pages stay at hand (ADR 1).
 
 use std::{sync::Arc, time::Duration};
 
 use loco_rs::config;
 use sea_orm::{
     AccessMode, ConnectOptions, Database, DatabaseConnection, DatabaseExecutor, DatabaseTransaction,
-    DbBackend, DbErr, IntoDatabaseExecutor, IsolationLevel, SqliteTransactionMode, TransactionOptions,
-    TransactionTrait,
+    DbBackend, DbErr, IntoDatabaseExecutor, IsolationLevel, SqliteTransactionMode, SqlxSqliteConnector,
+    TransactionOptions, TransactionTrait,
     sqlx::{
         self,
-        sqlite::{SqliteJournalMode, SqliteSynchronous},
+        sqlite::{SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous},
     },
 };
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+
+/// Page cache of a connection that reads, in KiB (negative by SQLite's convention). Another's commit empties it, so that
+/// it serves little more than a statement; what is not in it is in the system's cache.
+const READER_CACHE: &str = "-2000";
+/// Page cache of the one that writes: an index that a large import fills in no order.
+const WRITER_CACHE: &str = "-32000";
 
 /// Opens the pool.
 ///
@@ -50,25 +57,49 @@ pub async fn connect(config: &config::Database) -> Result<DatabaseConnection, Db
                 .synchronous(SqliteSynchronous::Full)
                 .busy_timeout(Duration::from_secs(10))
                 .foreign_keys(true)
-                .pragma("cache_size", "-16000")
+                .pragma("cache_size", READER_CACHE)
                 .pragma("temp_store", "memory")
                 .optimize_on_close(true, None)
         });
     Database::connect(options).await
 }
 
-/// The pool together with the queue of this process's SQLite writers.
+/// The pool together with this process's SQLite writer.
 #[derive(Clone, Debug)]
 pub struct Db {
     pool: DatabaseConnection,
-    writers: Option<Arc<Semaphore>>,
+    writer: Option<Writer>,
+}
+
+/// The connection on which this process writes to SQLite, and whose turn it is.
+#[derive(Clone, Debug)]
+struct Writer {
+    pool: DatabaseConnection,
+    turn: Arc<Semaphore>,
+}
+
+impl Writer {
+    /// A connection like those of a SQLite pool, opened at the first write. A pool of one: what breaks is replaced.
+    fn beside(readers: &DatabaseConnection) -> Self {
+        let readers = readers.get_sqlite_connection_pool();
+        let options = readers.connect_options().as_ref().clone().pragma("cache_size", WRITER_CACHE);
+        let pool = SqlitePoolOptions::new()
+            .max_connections(1)
+            .acquire_timeout(readers.options().get_acquire_timeout())
+            .idle_timeout(None)
+            .max_lifetime(None)
+            .test_before_acquire(false)
+            .connect_lazy_with(options);
+        let pool = SqlxSqliteConnector::from_sqlx_sqlite_pool(pool);
+        Self { pool, turn: Arc::new(Semaphore::new(1)) }
+    }
 }
 
 impl Db {
     /// Wraps an open pool.
     pub fn new(pool: DatabaseConnection) -> Self {
-        let writers = (pool.get_database_backend() == DbBackend::Sqlite).then(|| Arc::new(Semaphore::new(1)));
-        Self { pool, writers }
+        let writer = (pool.get_database_backend() == DbBackend::Sqlite).then(|| Writer::beside(&pool));
+        Self { pool, writer }
     }
 
     /// For reading outside a transaction.
@@ -87,18 +118,19 @@ impl Db {
     /// # Errors
     /// When no connection is to be had.
     pub async fn begin(&self) -> Result<WriteTx, DbErr> {
-        let permit = match &self.writers {
-            Some(queue) => {
-                let permit = Arc::clone(queue).acquire_owned().await;
-                Some(permit.map_err(|_| DbErr::Custom("the writers' queue is closed".into()))?)
+        let (pool, permit) = match &self.writer {
+            Some(writer) => {
+                let permit = Arc::clone(&writer.turn).acquire_owned().await;
+                let permit = permit.map_err(|_| DbErr::Custom("the writers' queue is closed".into()))?;
+                (&writer.pool, Some(permit))
             }
-            None => None,
+            None => (&self.pool, None),
         };
         let options = TransactionOptions {
             sqlite_transaction_mode: Some(SqliteTransactionMode::Immediate),
             ..TransactionOptions::default()
         };
-        let tx = self.pool.begin_with_options(options).await?;
+        let tx = pool.begin_with_options(options).await?;
         Ok(WriteTx { tx, _permit: permit })
     }
 }

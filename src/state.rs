@@ -15,7 +15,7 @@ use crate::{
     errors::ApiError,
     http::{idempotency::Turns, rate_limit::RateLimits, usage::Usage},
     mailers::{Relay, Templates},
-    models::{app_keys, plans},
+    models::{api_keys::KeyLookups, app_keys, plans},
     net::{DialPolicy, Dialer, HttpClient, MxCheck},
     sending::program::Programs,
     tenancy::{Conn, SystemScope},
@@ -44,6 +44,8 @@ pub struct AppState {
     pub doorbells: Doorbells,
     /// Compiled steps of campaigns that are sending.
     pub programs: Programs,
+    /// Looks keys up.
+    pub key_lookups: KeyLookups,
     /// Who asked how often.
     pub limits: RateLimits,
     /// Whose turn it is among requests with one idempotency key.
@@ -116,6 +118,7 @@ impl AppState {
             mx,
             doorbells: Doorbells::of(ctx),
             programs: Programs::default(),
+            key_lookups: KeyLookups::default(),
             limits,
             turns: Turns::default(),
             usage: Usage::default(),

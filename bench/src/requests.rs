@@ -5,13 +5,13 @@ use std::path::Path;
 
 use clap::Args;
 use tempfile::TempDir;
-use testkit::api::{Api, Error, text};
+use testkit::api::Error;
 use tokio::{fs, process::Command};
 
 use crate::{app::App, people, process::Usage, say};
 
 /// Contacts that are asked for one by one, in turn.
-const SAMPLE: usize = 1_000;
+const SAMPLE: u64 = 1_000;
 /// Rows of a page that is measured.
 const PAGE: u64 = 50;
 
@@ -28,10 +28,10 @@ pub struct Arguments {
     #[arg(long, default_value_t = 16)]
     connections: u16,
     /// Seconds for each figure.
-    #[arg(long, default_value_t = 10)]
+    #[arg(long, default_value_t = 4)]
     seconds: u16,
     /// Times that each is measured.
-    #[arg(long, default_value_t = 5)]
+    #[arg(long, default_value_t = 4)]
     runs: u16,
 }
 
@@ -41,34 +41,18 @@ pub struct Arguments {
 /// A call that failed, or an answer that is no success under load.
 pub async fn measure(arguments: Arguments, app: &App) -> Result<(), Error> {
     let (api, key) = people::sign_up(app.api()?).await?;
-    people::import(&api, people::table(arguments.rows)?, app.within).await?;
+    let filled = people::fill(&api, app, arguments.rows).await?;
     let first = format!("/contacts?limit={PAGE}");
-    let deep = format!("{first}&after={}", cursor_at(&api, (arguments.deep_page.max(2) - 1) * PAGE).await?);
+    let before = ((arguments.deep_page.max(2) - 1) * PAGE).min(arguments.rows - 1);
+    let deep = format!("{first}&after={}", filled.id(before));
+    // Spread over all of them, so that no page of the database serves two.
+    let sample = (0..SAMPLE).map(|n| format!("/contacts/{}", filled.id(n * arguments.rows / SAMPLE)));
     let load = Load { arguments, app, key: &key, scripts: tempfile::tempdir()? };
     say(&format!("database={} rows={}", app.database.kind(), arguments.rows))?;
-    load.run("get_contact", &gets(&sample(&api).await?)).await?;
+    load.run("get_contact", &gets(&sample.collect::<Vec<_>>())).await?;
     load.run("first_page", &gets(&[first])).await?;
     load.run("deep_page", &gets(&[deep])).await?;
     load.run("keyed_post", POSTS).await
-}
-
-/// The id of the row with that place in the list.
-async fn cursor_at(api: &Api, place: u64) -> Result<String, Error> {
-    let (mut left, mut after) = (place, String::new());
-    while left > 0 {
-        let limit = left.min(1_000);
-        let page = api.get(&format!("/contacts?limit={limit}{after}")).await?;
-        let last = page.as_array().and_then(|rows| rows.last()).ok_or("the list is too short")?;
-        after = format!("&after={}", text(last, "/id")?);
-        left -= limit;
-    }
-    Ok(after.trim_start_matches("&after=").to_owned())
-}
-
-async fn sample(api: &Api) -> Result<Vec<String>, Error> {
-    let page = api.get(&format!("/contacts?limit={SAMPLE}")).await?;
-    let rows = page.as_array().ok_or("a list was expected")?;
-    rows.iter().map(|row| Ok(format!("/contacts/{}", text(row, "/id")?))).collect()
 }
 
 /// A script that asks for the paths in turn.

@@ -31,9 +31,8 @@ async fn list(scope: Scope, list: List<ContactFilters>) -> ApiResult<Listed<Cont
 
 #[debug_handler(state = AppContext)]
 async fn show(path: PathIds, scope: Scope, _: Query<NoFields>) -> ApiResult<Json<ContactDetail>> {
-    let contact = scope.get::<Entity>(path.id("id", Entity::MISSING)?).await?;
-    let enrollments = contacts::latest_enrollments(&scope, contact.id).await?;
-    Ok(Json(ContactDetail::new(contact, enrollments)))
+    let (contact, campaigns) = contacts::shown(&scope, path.id("id", Entity::MISSING)?).await?;
+    Ok(Json(ContactDetail::new(contact, campaigns)))
 }
 
 #[debug_handler(state = AppContext)]
@@ -44,9 +43,9 @@ async fn update(
 ) -> ApiResult<Json<ContactDetail>> {
     let (scope, key) = (write.scope, AppState::of(&ctx)?.suppression_key);
     let id = scope.get::<Entity>(path.id("id", Entity::MISSING)?).await?.id;
-    let contact = contacts::update(&scope, &key, id, write.body.parse()?).await?;
-    let enrollments = contacts::latest_enrollments(&scope, id).await?;
-    Ok(Json(ContactDetail::new(contact, enrollments)))
+    contacts::update(&scope, &key, id, write.body.parse()?).await?;
+    let (contact, campaigns) = contacts::shown(&scope, id).await?;
+    Ok(Json(ContactDetail::new(contact, campaigns)))
 }
 
 #[debug_handler(state = AppContext)]

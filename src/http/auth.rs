@@ -28,7 +28,8 @@ pub async fn authenticate(parts: &mut Parts, ctx: &AppContext) -> Result<Caller,
     let key = bearer(parts).ok_or_else(|| ApiError::new(Code::Unauthorized))?;
     let state = AppState::of(ctx)?;
     let now = Timestamp::now();
-    let (caller, use_is_old) = api_keys::authenticate(&state.db, &key.digest(), now).await?;
+    let (caller, use_is_old) =
+        api_keys::authenticate(&state.key_lookups, &state.db, &key.digest(), now).await?;
     // HEAD records nothing.
     if use_is_old && parts.method != Method::HEAD {
         state.usage.use_key(caller.api_key_id());

@@ -64,3 +64,54 @@ fn too_large(limit: usize) -> ApiError {
     let mebibytes = limit >> 20;
     ApiError::new(Code::PayloadTooLarge).message(format!("The body is larger than {mebibytes} MiB"))
 }
+
+#[cfg(test)]
+mod tests {
+    #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+    use futures_util::stream;
+
+    use super::*;
+    use crate::imports::MOST_BYTES;
+
+    const MEBIBYTE: usize = 1 << 20;
+
+    /// The same mebibyte so many times, and then some bytes.
+    fn table(mebibytes: usize, rest: usize) -> Body {
+        let piece = Bytes::from(vec![b'x'; MEBIBYTE]);
+        let last = piece.slice(..rest);
+        let pieces = (0..mebibytes).map(move |_| piece.clone()).chain([last]);
+        Body::from_stream(stream::iter(pieces.map(Ok::<_, std::convert::Infallible>)))
+    }
+
+    #[tokio::test]
+    async fn five_hundred_and_twelve_mebibytes_come_through_and_no_byte_more() {
+        for (rest, comes_through) in [(0, true), (1, false)] {
+            let mut pieces = Pieces::of(&HeaderMap::new(), table(512, rest), MOST_BYTES).unwrap();
+            let (mut seen, mut refused) = (0, None);
+            loop {
+                match pieces.next().await {
+                    Ok(Some(piece)) => seen += piece.len(),
+                    Ok(None) => break,
+                    Err(error) => {
+                        refused = Some(error.code);
+                        break;
+                    }
+                }
+            }
+            assert_eq!(seen, 512 * MEBIBYTE);
+            assert_eq!(refused, (!comes_through).then_some(Code::PayloadTooLarge));
+        }
+    }
+
+    #[tokio::test]
+    async fn what_is_announced_as_too_large_is_refused_before_it_comes() {
+        let announced = |length: &str| {
+            let headers = HeaderMap::from_iter([(header::CONTENT_LENGTH, length.parse().unwrap())]);
+            Pieces::of(&headers, Body::empty(), MOST_BYTES).map(|_| ()).map_err(|error| error.code)
+        };
+        assert_eq!(announced("536870912"), Ok(()));
+        assert_eq!(announced("536870913"), Err(Code::PayloadTooLarge));
+        assert_eq!(announced("18446744073709551615"), Err(Code::PayloadTooLarge));
+    }
+}

@@ -1,5 +1,7 @@
 //! API keys: made once, shown once, looked up by their digest.
 
+mod lookups;
+
 use sea_orm::{ColumnTrait, QueryFilter};
 use uuid::Uuid;
 
@@ -10,8 +12,9 @@ use crate::{
     crypto::ApiKeyPlaintext,
     db::Db,
     errors::{ApiError, Code, Failures, Reason},
-    tenancy::{Caller, Conn, Scope, SystemScope, TenantEntity, tenant_entity},
+    tenancy::{Caller, Scope, SystemScope, TenantEntity, tenant_entity},
 };
+pub use lookups::KeyLookups;
 
 tenant_entity!(api_keys, ApiKeyNotFound, visible: "api_keys.revoked_at IS NULL");
 
@@ -25,24 +28,13 @@ const LAST_USED_EVERY: i64 = 60_000_000;
 ///
 /// # Errors
 /// `unauthorized` when there is none, or its account is gone.
-pub async fn authenticate(db: &Db, digest: &[u8; 32], now: Timestamp) -> Result<(Caller, bool), ApiError> {
-    let system = SystemScope::new(Conn::Pool(db.pool().clone()));
-    // uq_api_keys_digest
-    let row = system
-        .query_one(
-            "SELECT k.id, k.account_id, k.client_kind, k.last_used_at FROM api_keys k \
-             JOIN accounts a ON a.id = k.account_id \
-             WHERE k.digest = $1 AND k.revoked_at IS NULL AND a.deleted_at IS NULL",
-            [digest.to_vec().into()],
-        )
-        .await?
-        .ok_or_else(|| ApiError::new(Code::Unauthorized))?;
-    let caller = Caller {
-        account_id: row.try_get("", "account_id")?,
-        api_key_id: row.try_get("", "id")?,
-        client_kind: row.try_get("", "client_kind")?,
-    };
-    let last_used: Option<i64> = row.try_get("", "last_used_at")?;
+pub async fn authenticate(
+    lookups: &KeyLookups,
+    db: &Db,
+    digest: &[u8; 32],
+    now: Timestamp,
+) -> Result<(Caller, bool), ApiError> {
+    let (caller, last_used) = lookups.find(db, digest).await?;
     Ok((caller, last_used.is_none_or(|last| now.micros() - last >= LAST_USED_EVERY)))
 }
 

@@ -2,9 +2,11 @@
 //!
 //! A visible contact holds its address for its account (`email_key`); a deleted one has given it up.
 
+use std::cmp::Reverse;
+
 use sea_orm::{
-    ActiveValue::Set, ColumnTrait, IntoActiveModel, QueryFilter, QueryOrder, QuerySelect, Select,
-    sea_query::Expr,
+    ActiveValue::Set, ColumnTrait, DbBackend, DbErr, FromQueryResult, IntoActiveModel, QueryFilter,
+    QueryResult, Select,
 };
 use uuid::Uuid;
 
@@ -14,7 +16,7 @@ use super::{
     custom_fields::CustomFields,
     email_address::EmailAddress,
     enrollments::{self, Stop},
-    states::Progress,
+    states::{EnrollmentStatus, Progress},
     suppressions,
 };
 use crate::{
@@ -30,9 +32,6 @@ tenant_entity!(contacts, ContactNotFound, visible: "contacts.deleted_at IS NULL 
 /// The address is another contact's.
 const EMAIL_TAKEN: Constraint =
     Constraint::Unique { name: "uq_contacts_email", columns: "contacts.account_id, contacts.email_key" };
-
-/// How many enrollments a contact shows.
-const SHOWN_ENROLLMENTS: u64 = 100;
 
 /// What a PATCH changes; None leaves a field as it is.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -79,33 +78,81 @@ pub fn page_of(scope: &Scope, page: Page, listing: Listing<'_>) -> Select<Entity
     page.apply(rows, Column::Id)
 }
 
-/// The newest enrollments of a contact in campaigns that are not deleted.
+/// One campaign that a contact is in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct InCampaign {
+    /// The enrollment's id.
+    pub id: Uuid,
+    /// The campaign's.
+    pub campaign_id: Uuid,
+    /// Where the enrollment stands.
+    pub status: EnrollmentStatus,
+    /// The number of its batch.
+    pub batch_number: i32,
+    /// When a step was first accepted.
+    pub sent_at: Option<Timestamp>,
+}
+
+impl InCampaign {
+    /// `None` in the row of a contact that is in no campaign.
+    fn read(row: &QueryResult) -> Result<Option<Self>, DbErr> {
+        let Some(id) = row.try_get("", "enrollment_id")? else { return Ok(None) };
+        Ok(Some(Self {
+            id,
+            campaign_id: row.try_get("", "campaign_id")?,
+            status: row.try_get("", "status")?,
+            batch_number: row.try_get("", "batch_number")?,
+            sent_at: row.try_get("", "sent_at")?,
+        }))
+    }
+}
+
+/// A contact with its newest enrollments in campaigns that are not deleted, in one query.
 ///
 /// # Errors
-/// What the database refuses.
-pub async fn latest_enrollments(scope: &Scope, contact_id: Uuid) -> ApiResult<Vec<enrollments::Model>> {
-    Ok(latest_enrollments_of(scope, contact_id).all(&scope.db()).await?)
+/// `contact_not_found`.
+pub async fn shown(scope: &Scope, id: Uuid) -> ApiResult<(Model, Vec<InCampaign>)> {
+    let rows = scope.query(shown_sql(scope.backend()), [id.into()]).await?;
+    let first = rows.first().ok_or_else(|| ApiError::new(Entity::MISSING))?;
+    let contact = Model::from_query_result(first, "")?;
+    let mut campaigns =
+        rows.iter().filter_map(|row| InCampaign::read(row).transpose()).collect::<Result<Vec<_>, _>>()?;
+    campaigns.sort_unstable_by_key(|campaign| Reverse(campaign.id));
+    Ok((contact, campaigns))
 }
 
-/// The query of [`latest_enrollments`]: `ix_enrollments_contact`; the campaign by its primary key.
-pub fn latest_enrollments_of(scope: &Scope, contact_id: Uuid) -> Select<enrollments::Entity> {
-    scope
-        .find::<enrollments::Entity>()
-        .filter(enrollments::Column::ContactId.eq(contact_id))
-        .filter(Expr::cust(LIVE_CAMPAIGN))
-        .order_by_desc(enrollments::Column::Id)
-        .limit(SHOWN_ENROLLMENTS)
+/// The query of [`shown`], `$2` the contact: primary keys and `ix_enrollments_contact`, from its end. The join is lateral
+/// on PostgreSQL, which would sort all of the contact's enrollments otherwise.
+pub const fn shown_sql(backend: DbBackend) -> &'static str {
+    match backend {
+        DbBackend::Postgres => {
+            "SELECT c.id, c.account_id, c.contact_import_id, c.email, c.email_key, c.first_name, c.last_name, \
+             c.company, c.custom, c.unsubscribed_at, c.created_at, c.deleted_at, e.* FROM contacts c \
+             LEFT JOIN LATERAL (SELECT e.id AS enrollment_id, e.campaign_id, e.status, e.batch_number, e.sent_at \
+             FROM enrollments e WHERE e.account_id = $1 AND e.contact_id = c.id \
+             AND (SELECT ca.deleted_at FROM campaigns ca WHERE ca.id = e.campaign_id) IS NULL \
+             ORDER BY e.id DESC LIMIT 100) e ON true \
+             WHERE c.account_id = $1 AND c.id = $2 AND c.deleted_at IS NULL \
+             AND (SELECT ci.deleted_at FROM contact_imports ci WHERE ci.id = c.contact_import_id) IS NULL"
+        }
+        DbBackend::Sqlite | DbBackend::MySql | _ => {
+            "SELECT c.id, c.account_id, c.contact_import_id, c.email, c.email_key, c.first_name, c.last_name, \
+             c.company, c.custom, c.unsubscribed_at, c.created_at, c.deleted_at, e.id AS enrollment_id, e.campaign_id, e.status, e.batch_number, e.sent_at \
+             FROM contacts c LEFT JOIN enrollments e ON e.account_id = $1 AND e.contact_id = c.id \
+             AND (SELECT ca.deleted_at FROM campaigns ca WHERE ca.id = e.campaign_id) IS NULL \
+             WHERE c.account_id = $1 AND c.id = $2 AND c.deleted_at IS NULL \
+             AND (SELECT ci.deleted_at FROM contact_imports ci WHERE ci.id = c.contact_import_id) IS NULL \
+             ORDER BY e.id DESC LIMIT 100"
+        }
+    }
 }
-
-const LIVE_CAMPAIGN: &str =
-    "(SELECT ca.deleted_at FROM campaigns ca WHERE ca.id = enrollments.campaign_id) IS NULL";
 
 /// Changes a contact.
 ///
 /// # Errors
 /// `contact_not_found`; `unprocessable` for another address while an enrollment is unfinished; `validation_failed` for
 /// an address that is taken.
-pub async fn update(scope: &Scope, key: &SuppressionKey, id: Uuid, change: Change) -> ApiResult<Model> {
+pub async fn update(scope: &Scope, key: &SuppressionKey, id: Uuid, change: Change) -> ApiResult<()> {
     if change.email.is_some() {
         suppressions::hold_addresses(scope).await?;
     }
@@ -134,8 +181,7 @@ pub async fn update(scope: &Scope, key: &SuppressionKey, id: Uuid, change: Chang
         changed.custom = Set((!custom.is_empty()).then(|| custom.into()));
     }
     let saved = scope.save::<Entity>(id, changed).await;
-    on_constraint(saved, &[(EMAIL_TAKEN, &|| Failures::one("email", Reason::Taken))])?;
-    scope.get::<Entity>(id).await
+    on_constraint(saved, &[(EMAIL_TAKEN, &|| Failures::one("email", Reason::Taken))])
 }
 
 /// Mail under way, or still to go, was promised to the address as it is.

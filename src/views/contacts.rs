@@ -6,7 +6,10 @@ use uuid::Uuid;
 
 use crate::{
     clock::Timestamp,
-    models::{contacts::Model, enrollments, states::EnrollmentStatus},
+    models::{
+        contacts::{InCampaign, Model},
+        states::EnrollmentStatus,
+    },
 };
 
 /// A contact in a list.
@@ -55,7 +58,7 @@ pub struct ContactDetail {
 
 impl ContactDetail {
     /// Shows a contact with its newest enrollments.
-    pub fn new(row: Model, enrollments: Vec<enrollments::Model>) -> Self {
+    pub fn new(row: Model, enrollments: Vec<InCampaign>) -> Self {
         Self {
             contact: row.into(),
             enrollments: enrollments.into_iter().map(ContactEnrollment::from).collect(),
@@ -73,14 +76,9 @@ struct ContactEnrollment {
     sent_at: Option<Timestamp>,
 }
 
-impl From<enrollments::Model> for ContactEnrollment {
-    fn from(row: enrollments::Model) -> Self {
-        Self {
-            id: row.id,
-            campaign_id: row.campaign_id,
-            status: row.status,
-            batch_number: row.batch_number,
-            sent_at: row.sent_at,
-        }
+impl From<InCampaign> for ContactEnrollment {
+    fn from(row: InCampaign) -> Self {
+        let InCampaign { id, campaign_id, status, batch_number, sent_at } = row;
+        Self { id, campaign_id, status, batch_number, sent_at }
     }
 }

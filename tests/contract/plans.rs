@@ -292,13 +292,19 @@ async fn a_page_of_every_list_looks_at_its_own_rows_only_however_deep_it_is() {
         let rows = rows_of(&w, &w.alice).await;
         rows_of(&w, &w.bob).await;
         fill(&w, &rows).await;
-        let account_id = w.alice.account_id.parse().unwrap();
+        let account_id: Uuid = w.alice.account_id.parse().unwrap();
         let scope = SystemScope::new(Conn::Pool(w.ctx.db.clone())).account(account_id);
         let mut listings = listings(&scope, &rows);
         let routes: BTreeSet<&str> = listings.iter().map(|listing| listing.route).collect();
         assert_eq!(routes, LISTS.into(), "a list without its query here");
-        let shown = contacts::latest_enrollments_of(&scope, id(CONTACTS, 1));
-        listings.push(listing("/contacts/{id}", "(account_id=? AND contact_id=?)", &shown));
+        let backend = w.ctx.db.get_database_backend();
+        let values = [account_id.into(), id(CONTACTS, 1).into()];
+        let statement = Statement::from_sql_and_values(backend, contacts::shown_sql(backend), values);
+        listings.push(Listing {
+            route: "/contacts/{id}",
+            statement,
+            terms: "(account_id=? AND contact_id=?)",
+        });
         let wrong = if w.ctx.db.get_database_backend() == DbBackend::Postgres {
             // As the server does by itself in the background.
             w.sql("ANALYZE", []).await;

@@ -1,4 +1,5 @@
 //! Models against the database, behind the API.
 
 mod entities;
+mod key_lookups;
 pub mod removal;

@@ -1,0 +1,106 @@
+//! What fails on our side is no answer to keep: the key is free for the same request, which runs again. The routes are of
+//! this test, behind the application's own middlewares.
+
+use std::net::SocketAddr;
+
+use ampout::{
+    errors::{ApiError, ApiResult},
+    http::{NoFields, Outside, Write, fallback},
+    models::outreaches::{Entity, Model},
+};
+use axum::{
+    Json, Router,
+    http::{HeaderMap, StatusCode},
+    response::Response,
+    routing::post,
+};
+use axum_test::{TestResponse, TestServer};
+use serde_json::{Value, json};
+
+use crate::support::{World, world};
+
+/// A request that carries it finds us unwell.
+const UNWELL: &str = "x-unwell";
+
+fn fault(headers: &HeaderMap) -> ApiResult<()> {
+    if headers.contains_key(UNWELL) { Err(ApiError::unavailable("a database that restarts")) } else { Ok(()) }
+}
+
+/// Has an effect before it fails.
+async fn written(headers: HeaderMap, write: Write<NoFields>) -> ApiResult<Json<Value>> {
+    let row = Model {
+        id: ampout::clock::new_id(),
+        account_id: write.scope.account_id(),
+        name: "One".to_owned(),
+        unique_contacts: false,
+        created_at: ampout::clock::Timestamp::now(),
+    };
+    write.scope.insert::<Entity>(row).await?;
+    fault(&headers)?;
+    Ok(Json(json!({ "done": true })))
+}
+
+async fn outside(headers: HeaderMap, outside: Outside<NoFields>) -> ApiResult<Response> {
+    let outcome = fault(&headers);
+    outside.errand.run(|run| async move { outcome.map(|()| Json(json!({ "run": run }))) }).await
+}
+
+fn served(w: &World) -> TestServer {
+    let routes = Router::new().route("/written", post(written)).route("/outside", post(outside));
+    let routes = routes.route("/other", post(outside));
+    let app = fallback::stack(&w.ctx).iter().fold(routes, |app, layer| layer.apply(app).unwrap());
+    let app = app.with_state(w.ctx.clone());
+    TestServer::new(app.into_make_service_with_connect_info::<SocketAddr>()).unwrap()
+}
+
+async fn ask(w: &World, server: &TestServer, path: &str, unwell: bool) -> TestResponse {
+    let request = server.post(path).authorization_bearer(&w.alice.key).add_header("idempotency-key", "k1");
+    if unwell { request.add_header(UNWELL, "yes").await } else { request.await }
+}
+
+fn replayed(answer: &TestResponse) -> bool {
+    answer.maybe_header("idempotent-replayed").is_some()
+}
+
+const ANSWERS: &str = "SELECT count(*) FROM idempotency_keys WHERE status IS NOT NULL";
+
+#[tokio::test]
+async fn a_503_is_not_kept_and_its_effects_are_gone() {
+    world(|w| async move {
+        let server = served(&w);
+        for _ in 0..2 {
+            let refused = ask(&w, &server, "/written", true).await;
+            assert_eq!((refused.status_code(), replayed(&refused)), (StatusCode::SERVICE_UNAVAILABLE, false));
+            assert!(refused.maybe_header("retry-after").is_some());
+            assert_eq!(w.number("SELECT count(*) FROM idempotency_keys", []).await, 0);
+            assert_eq!(w.number("SELECT count(*) FROM outreaches", []).await, 0);
+        }
+        let (well, again) =
+            (ask(&w, &server, "/written", false).await, ask(&w, &server, "/written", true).await);
+        assert_eq!((well.status_code(), replayed(&well)), (StatusCode::OK, false), "{}", well.text());
+        assert_eq!((again.status_code(), replayed(&again)), (StatusCode::OK, true), "{}", again.text());
+        assert_eq!(w.number("SELECT count(*) FROM outreaches", []).await, 1);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_503_of_outside_work_is_not_kept_and_the_key_serves_the_same_request_only() {
+    world(|w| async move {
+        let server = served(&w);
+        let refused = ask(&w, &server, "/outside", true).await;
+        assert_eq!((refused.status_code(), replayed(&refused)), (StatusCode::SERVICE_UNAVAILABLE, false));
+        assert_eq!(w.number(ANSWERS, []).await, 0);
+        // Nobody knows what the outside has done: under another request its run id would name something else.
+        let other = ask(&w, &server, "/other", false).await;
+        assert_eq!(other.status_code(), StatusCode::CONFLICT, "{}", other.text());
+        let held = w.ids("SELECT run_id FROM idempotency_keys", []).await;
+        let (well, again) =
+            (ask(&w, &server, "/outside", false).await, ask(&w, &server, "/outside", true).await);
+        assert_eq!((well.status_code(), replayed(&well)), (StatusCode::OK, false), "{}", well.text());
+        assert_eq!(well.json::<Value>()["run"], json!(held[0]), "the same run goes on");
+        assert_eq!((again.status_code(), replayed(&again)), (StatusCode::OK, true));
+        assert_eq!(again.as_bytes(), well.as_bytes());
+    })
+    .await;
+}
