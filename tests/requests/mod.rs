@@ -16,7 +16,7 @@ mod enroll_contact;
 mod enrollments;
 mod forecast;
 mod idempotency;
-mod idempotency_faults;
+mod idempotency_handlers;
 mod idempotency_kept;
 mod idempotency_outside;
 mod metrics;

@@ -1,7 +1,13 @@
-//! What fails on our side is no answer to keep: the key is free for the same request, which runs again. The routes are of
-//! this test, behind the application's own middlewares.
+//! Keys of requests whose handlers are of this test, behind the application's own middlewares. What fails on our side is
+//! no answer to keep: the key is free for the same request, which runs again. A twin of one that runs waits.
 
-use std::net::SocketAddr;
+use std::{
+    net::SocketAddr,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+};
 
 use ampout::{
     errors::{ApiError, ApiResult},
@@ -9,15 +15,16 @@ use ampout::{
     models::outreaches::{Entity, Model},
 };
 use axum::{
-    Json, Router,
+    Extension, Json, Router,
     http::{HeaderMap, StatusCode},
     response::Response,
     routing::post,
 };
 use axum_test::{TestResponse, TestServer};
 use serde_json::{Value, json};
+use testkit::wait::eventually;
 
-use crate::support::{World, world};
+use crate::support::{World, campaign::DEADLINE, world};
 
 /// A request that carries it finds us unwell.
 const UNWELL: &str = "x-unwell";
@@ -45,12 +52,27 @@ async fn outside(headers: HeaderMap, outside: Outside<NoFields>) -> ApiResult<Re
     outside.errand.run(|run| async move { outcome.map(|()| Json(json!({ "run": run }))) }).await
 }
 
-fn served(w: &World) -> TestServer {
+/// Handlers that were entered, and what lets them go on.
+#[derive(Clone)]
+struct Gate {
+    entered: Arc<AtomicUsize>,
+    open: Arc<tokio::sync::Semaphore>,
+}
+
+async fn held(Extension(gate): Extension<Gate>, _: Write<NoFields>) -> ApiResult<Json<Value>> {
+    gate.entered.fetch_add(1, Ordering::SeqCst);
+    let _open = gate.open.acquire().await;
+    Ok(Json(json!({ "done": true })))
+}
+
+fn served(w: &World) -> (TestServer, Gate) {
     let routes = Router::new().route("/written", post(written)).route("/outside", post(outside));
     let routes = routes.route("/other", post(outside));
+    let gate = Gate { entered: Arc::default(), open: Arc::new(tokio::sync::Semaphore::new(0)) };
+    let routes = routes.route("/held", post(held)).layer(Extension(gate.clone()));
     let app = fallback::stack(&w.ctx).iter().fold(routes, |app, layer| layer.apply(app).unwrap());
     let app = app.with_state(w.ctx.clone());
-    TestServer::new(app.into_make_service_with_connect_info::<SocketAddr>()).unwrap()
+    (TestServer::new(app.into_make_service_with_connect_info::<SocketAddr>()).unwrap(), gate)
 }
 
 async fn ask(w: &World, server: &TestServer, path: &str, unwell: bool) -> TestResponse {
@@ -67,7 +89,7 @@ const ANSWERS: &str = "SELECT count(*) FROM idempotency_keys WHERE status IS NOT
 #[tokio::test]
 async fn a_503_is_not_kept_and_its_effects_are_gone() {
     world(|w| async move {
-        let server = served(&w);
+        let (server, _) = served(&w);
         for _ in 0..2 {
             let refused = ask(&w, &server, "/written", true).await;
             assert_eq!((refused.status_code(), replayed(&refused)), (StatusCode::SERVICE_UNAVAILABLE, false));
@@ -87,7 +109,7 @@ async fn a_503_is_not_kept_and_its_effects_are_gone() {
 #[tokio::test]
 async fn a_503_of_outside_work_is_not_kept_and_the_key_serves_the_same_request_only() {
     world(|w| async move {
-        let server = served(&w);
+        let (server, _) = served(&w);
         let refused = ask(&w, &server, "/outside", true).await;
         assert_eq!((refused.status_code(), replayed(&refused)), (StatusCode::SERVICE_UNAVAILABLE, false));
         assert_eq!(w.number(ANSWERS, []).await, 0);
@@ -101,6 +123,24 @@ async fn a_503_of_outside_work_is_not_kept_and_the_key_serves_the_same_request_o
         assert_eq!(well.json::<Value>()["run"], json!(held[0]), "the same run goes on");
         assert_eq!((again.status_code(), replayed(&again)), (StatusCode::OK, true));
         assert_eq!(again.as_bytes(), well.as_bytes());
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_twin_does_not_begin_while_the_first_runs() {
+    world(|w| async move {
+        let (server, gate) = served(&w);
+        let twins = futures_util::future::join_all((0..5).map(|_| ask(&w, &server, "/held", false)));
+        let open = async {
+            let entered = || async { (gate.entered.load(Ordering::SeqCst) > 0).then_some(()) };
+            eventually(DEADLINE, entered).await.unwrap();
+            gate.open.add_permits(5);
+        };
+        let (answers, ()) = tokio::join!(twins, open);
+        assert_eq!(gate.entered.load(Ordering::SeqCst), 1);
+        assert_eq!(answers.iter().filter(|answer| !replayed(answer)).count(), 1);
+        assert!(answers.iter().all(|answer| answer.as_bytes() == answers[0].as_bytes()));
     })
     .await;
 }
