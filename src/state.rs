@@ -90,10 +90,7 @@ impl AppState {
         let system = SystemScope::new(Conn::Pool(ctx.db.clone()));
         let now = Timestamp::now();
         plans::seed(&system, now).await?;
-        // A task in a shell that knows nothing of Stripe takes no price away from servers that do.
-        if settings.stripe.is_some() || settings.plan_prices.iter().any(|(_, price)| price.is_some()) {
-            plans::sync_prices(&system, &settings.plan_prices).await?;
-        }
+        plans::sync_prices(&system, &settings.plan_prices).await?;
         let stripe = settings.stripe.as_ref().map(Stripe::new).transpose().map_err(stop)?;
         let links = app_keys::load_or_create(&system, &sealer, app_keys::LINKS, now).await?;
         let suppressions = app_keys::load_or_create(&system, &sealer, app_keys::SUPPRESSIONS, now).await?;

@@ -12,9 +12,8 @@ use crate::{
         contacts,
         deliveries::{
             self,
-            evidence::{Evidence, note},
+            evidence::{Evidence, note, note_unsubscribed},
         },
-        suppressions,
     },
     tenancy::{Conn, Scope, SystemScope},
 };
@@ -102,16 +101,13 @@ async fn delivery(scope: &Scope, id: uuid::Uuid) -> ApiResult<Option<deliveries:
 
 async fn take_effect(scope: &Scope, key: &SuppressionKey, about: &About, what: &What) -> ApiResult<()> {
     let now = Timestamp::now();
-    let evidence = match what {
-        What::Bounced(reason) => Evidence::Failed { reason: reason.clone() },
-        What::Unsubscribed => {
-            // The account's addresses come before every other lock.
-            suppressions::unsubscribe(scope, key, &about.email, now).await?;
-            Evidence::Arrived
+    match (what, &about.delivery) {
+        (What::Unsubscribed, delivery) => {
+            note_unsubscribed(scope, key, &about.email, delivery.as_ref(), now).await
         }
-    };
-    match &about.delivery {
-        Some(delivery) => note(scope, delivery, evidence, now).await,
-        None => Ok(()),
+        (What::Bounced(reason), Some(delivery)) => {
+            note(scope, delivery, Evidence::Failed { reason: reason.clone() }, now).await
+        }
+        (What::Bounced(_), None) => Ok(()),
     }
 }

@@ -19,11 +19,10 @@ use crate::{
     models::{
         deliveries::{
             self,
-            evidence::{Evidence, note},
+            evidence::{Evidence, note, note_unsubscribed},
         },
         mailboxes,
         sql::holes,
-        suppressions,
     },
     sending::points,
     tenancy::{Conn, Scope, SystemScope},
@@ -147,9 +146,8 @@ async fn take_effect(scope: &Scope, key: &SuppressionKey, effect: &Effect, now: 
             Ok(())
         }
         Effect::Complained(id, email) => {
-            // The account's addresses come before every other lock.
-            suppressions::unsubscribe(scope, key, email, now).await?;
-            note(scope, &delivery(scope, *id).await?, Evidence::Arrived, now).await
+            let delivery = delivery(scope, *id).await?;
+            note_unsubscribed(scope, key, email, Some(&delivery), now).await
         }
     }
 }

@@ -57,6 +57,11 @@ impl RelaySettings {
         let from = from.ok_or_else(|| ("SYSTEM_MAIL_FROM", missing.to_owned()))?;
         Ok(Some(Self { url, from }))
     }
+
+    /// Whether the server is logged in to.
+    pub fn logs_in(&self) -> bool {
+        self.url.password().is_some()
+    }
 }
 
 /// A sender: an address, or a name with one.
@@ -94,11 +99,14 @@ pub enum RelayError {
     /// The mail is not one.
     #[error("the mail cannot be written: {0}")]
     Message(String),
+    /// The server does not take us, or there is none.
+    #[error("the relay cannot be used: {0}")]
+    Unusable(smtp::Error),
     /// The server refused it, or there is none.
     #[error("the relay did not take the mail: {0}")]
     Refused(smtp::Error),
     /// It took too long.
-    #[error("the relay did not take the mail in time")]
+    #[error("the relay did not answer in time")]
     Timeout,
 }
 
@@ -143,6 +151,17 @@ impl Relay {
     /// The `Message-ID` of a mail, in the sender's domain.
     pub fn message_id(&self, id: Uuid) -> String {
         format!("<{id}@{}>", self.from.email.domain())
+    }
+
+    /// Connects as for a mail, with TLS and login, and hands over none.
+    ///
+    /// # Errors
+    /// See [`RelayError`].
+    pub async fn check(&self) -> Result<(), RelayError> {
+        let checked = tokio::time::timeout(self.within, self.transport.test_connection()).await;
+        let alive = checked.map_err(|_| RelayError::Timeout)?.map_err(RelayError::Unusable)?;
+        // One that is not alive was there, and is gone.
+        if alive { Ok(()) } else { Err(RelayError::Timeout) }
     }
 
     /// Sends one mail.

@@ -1,6 +1,7 @@
 //! The plans that accounts are on. The public ones are seeded at start; prices are Stripe's, and their ids come from
 //! the configuration. What changes an account's plan, a subscription or an operator, goes through [`change`].
 
+pub mod archive;
 pub mod change;
 pub mod private;
 
@@ -93,7 +94,8 @@ pub async fn seed(system: &SystemScope, now: Timestamp) -> Result<(), DbErr> {
 }
 
 /// Gives plans the prices of the configuration, by slug; `None` takes a price away. Plans that are not named keep
-/// theirs. Answers the slugs of those that changed.
+/// theirs, and all do where there is no price at all: a task in a shell that knows of none takes none away from servers
+/// that do. Answers the slugs of those that changed.
 ///
 /// # Errors
 /// What the database refuses.
@@ -102,6 +104,9 @@ pub async fn sync_prices(
     prices: &[(&'static str, Option<String>)],
 ) -> Result<Vec<&'static str>, DbErr> {
     let mut changed = Vec::new();
+    if prices.iter().all(|(_, price)| price.is_none()) {
+        return Ok(changed);
+    }
     for (slug, price) in prices {
         let sql = "UPDATE plans SET stripe_price_id = $2 WHERE slug = $1 \
                    AND coalesce(stripe_price_id, '') <> coalesce($2, '')";

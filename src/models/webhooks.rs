@@ -13,7 +13,7 @@ use crate::{
     clock::{Timestamp, new_id},
     crypto::{OpenError, Place, Sealer, Secret, WebhookSecret},
     errors::{ApiError, ApiResult, Code, Failures, Reason},
-    tenancy::{Scope, TenantEntity, tenant_entity},
+    tenancy::{Scope, SystemScope, TenantEntity, tenant_entity},
 };
 
 tenant_entity!(webhooks, WebhookNotFound, visible: "webhooks.deleted_at IS NULL");
@@ -90,6 +90,16 @@ pub struct WebhookChanges {
     pub filters: Option<Filters>,
     /// Whether it is to be told again.
     pub enable: bool,
+}
+
+/// Whose webhook it is.
+///
+/// # Errors
+/// `webhook_not_found`.
+pub async fn owner(system: &SystemScope, id: Uuid) -> ApiResult<Uuid> {
+    let sql = "SELECT account_id FROM webhooks WHERE id = $1 AND deleted_at IS NULL";
+    let row = system.query_one(sql, [id.into()]).await?;
+    Ok(row.ok_or_else(|| ApiError::new(Code::WebhookNotFound))?.try_get("", "account_id")?)
 }
 
 /// Adds a webhook. Its secret exists in clear in the answer only.

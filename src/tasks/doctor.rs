@@ -22,6 +22,7 @@ use crate::{
     db::clock_sql,
     engine,
     http::rate_limit::Store,
+    mailers::Relay,
     models::app_keys,
     net::{DialPolicy, Dialer, HttpClient},
     state,
@@ -64,7 +65,7 @@ struct Check {
 impl Operation for Doctor {
     const MANUAL: Manual = Manual {
         name: "doctor",
-        detail: "Check configuration, database, migrations, keys, Redis, Stripe, clocks, engine, public address",
+        detail: "Check configuration, database, migrations, keys, clocks, engine, Redis, Stripe, system mail, public address",
         arguments: &[],
     };
 
@@ -81,6 +82,7 @@ impl Operation for Doctor {
             ("engine", within(engine_alive(ctx, &settings)).await),
             ("redis", within(redis(&settings)).await),
             ("stripe", within(stripe(&settings)).await),
+            ("system mail", within(system_mail(&settings)).await),
             ("public url", within(public_url(&settings)).await),
         ]
         .map(|(check, (finding, detail))| Check { check, finding, detail });
@@ -210,6 +212,22 @@ async fn stripe(settings: &Settings) -> Found {
             (Warn, "it answers, and without STRIPE_WEBHOOK_SECRET its events are refused".to_owned())
         }
         Ok(_) => (Fine, "it answers".to_owned()),
+        Err(error) => (Fail, error.to_string()),
+    }
+}
+
+/// Whether the server for mail to owners takes us. It is handed no mail.
+async fn system_mail(settings: &Settings) -> Found {
+    let Some(known) = &settings.relay else {
+        return (Fine, "not configured: mail to owners is in the log".to_owned());
+    };
+    let relay = match Relay::new(known, settings.allow_plain_mail) {
+        Ok(relay) => relay,
+        Err(error) => return (Fail, error.to_string()),
+    };
+    match relay.check().await {
+        Ok(()) if known.logs_in() => (Fine, "it answers, and takes the login".to_owned()),
+        Ok(()) => (Fine, "it answers".to_owned()),
         Err(error) => (Fail, error.to_string()),
     }
 }

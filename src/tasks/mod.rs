@@ -32,6 +32,8 @@ pub fn register(tasks: &mut Tasks) {
     tasks.register(OperatorTask::<plans::List>::new());
     tasks.register(OperatorTask::<plans::Create>::new());
     tasks.register(OperatorTask::<plans::Assign>::new());
+    tasks.register(OperatorTask::<plans::Archive>::new());
+    tasks.register(OperatorTask::<plans::Restore>::new());
     tasks.register(OperatorTask::<plans::Sync>::new());
     tasks.register(OperatorTask::<plans::Reconcile>::new());
     tasks.register(OperatorTask::<campaigns::Show>::new());

@@ -8,14 +8,14 @@ use uuid::Uuid;
 
 use super::{
     accounts::ACCOUNT,
-    arguments::{Arguments, Manual, needed, optional},
+    arguments::{Argument, Arguments, Manual, needed, optional},
     operation::{Desk, Operation, look},
     report::Report,
 };
 use crate::{
     billing::{self, Reconciled},
     clock::Timestamp,
-    models::plans::{self, Plan, private},
+    models::plans::{self, Plan, archive, private},
 };
 
 /// A plan as an operator sees it.
@@ -104,7 +104,7 @@ impl Operation for Assign {
     const MANUAL: Manual = Manual {
         name: "plan_assign",
         detail: "Put an account on a plan; one whose plan follows a subscription stays on it",
-        arguments: &[ACCOUNT, needed("plan", "a plan's slug, as `plan_list` shows it")],
+        arguments: &[ACCOUNT, PLAN],
     };
 
     async fn perform(ctx: &AppContext, given: &Arguments<'_>) -> Result<Report> {
@@ -114,6 +114,51 @@ impl Operation for Assign {
         let changed = desk.write(async |system| plans::assign(system, account.id, slug, now).await).await?;
         Report::of(&Assigned { account_id: account.id, plan_slug: slug.to_owned(), changed })
     }
+}
+
+/// Takes a plan off the market.
+pub(super) struct Archive;
+
+/// Brings it back.
+pub(super) struct Restore;
+
+#[derive(Serialize)]
+struct Archived {
+    slug: String,
+    archived: bool,
+    changed: bool,
+}
+
+const PLAN: Argument = needed("plan", "a plan's slug, as `plan_list` shows it");
+
+#[async_trait]
+impl Operation for Archive {
+    const MANUAL: Manual = Manual {
+        name: "plan_archive",
+        detail: "Take a plan off the market: it is neither listed, sold nor assigned; who has it keeps it",
+        arguments: &[PLAN],
+    };
+
+    async fn perform(ctx: &AppContext, given: &Arguments<'_>) -> Result<Report> {
+        set_archived(ctx, given, true).await
+    }
+}
+
+#[async_trait]
+impl Operation for Restore {
+    const MANUAL: Manual =
+        Manual { name: "plan_restore", detail: "Bring an archived plan back", arguments: &[PLAN] };
+
+    async fn perform(ctx: &AppContext, given: &Arguments<'_>) -> Result<Report> {
+        set_archived(ctx, given, false).await
+    }
+}
+
+async fn set_archived(ctx: &AppContext, given: &Arguments<'_>, archived: bool) -> Result<Report> {
+    let desk = Desk::open(ctx).await?;
+    let (slug, now) = (given.needed("plan"), Timestamp::now());
+    let changed = desk.write(async |system| archive::set_archived(system, slug, archived, now).await).await?;
+    Report::of(&Archived { slug: slug.to_owned(), archived, changed })
 }
 
 /// Gives plans the prices of the configuration.

@@ -11,9 +11,11 @@ use super::{
 };
 use crate::{
     clock::Timestamp,
+    errors::{ApiError, Code},
     models::{
         accounts::lookup,
         webhook_deliveries::again::{self, Wanted},
+        webhooks,
     },
     sending::points,
 };
@@ -50,6 +52,12 @@ impl Operation for Redeliver {
             Some(named) => Some(lookup::active(&desk.reads, named).await?.id),
             None => None,
         };
+        if let Some(id) = webhook_id {
+            let owner = webhooks::owner(&desk.reads, id).await?;
+            if account_id.is_some_and(|account| account != owner) {
+                return Err(ApiError::new(Code::WebhookNotFound).into());
+            }
+        }
         let wanted = Wanted { since, account_id, webhook_id, arrived_too };
         let mut done = Redelivered { since, redelivered: 0, disabled: 0 };
         let mut after = None;

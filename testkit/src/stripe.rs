@@ -40,6 +40,8 @@ pub struct Call {
 /// What it does instead of answering as it should.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Mood {
+    /// Nothing else: it answers as it should.
+    Answers,
     /// An error of this status.
     Fails(u16),
     /// Nothing, for so long.
@@ -76,7 +78,15 @@ impl StripeServer {
     /// # Errors
     /// No port can be had.
     pub async fn start() -> io::Result<Self> {
-        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
+        Self::listen(SocketAddr::from((Ipv4Addr::LOCALHOST, 0))).await
+    }
+
+    /// Listens there.
+    ///
+    /// # Errors
+    /// The port cannot be had.
+    pub async fn listen(address: SocketAddr) -> io::Result<Self> {
+        let listener = TcpListener::bind(address).await?;
         let (address, shared) = (listener.local_addr()?, Arc::new(Shared::default()));
         let router = Router::new().fallback(take).with_state(Arc::clone(&shared));
         let mut server = JoinSet::new();
@@ -173,7 +183,10 @@ async fn take(State(shared): State<Arc<Shared>>, request: Request) -> Response {
         Some(Mood::Sleeps(long)) => tokio::time::sleep(long).await,
         Some(Mood::Babbles) => return "<html>".into_response(),
         Some(Mood::Fails(status)) => return answer(status, &error("api_error", "a_mood", "none")),
-        None => {}
+        Some(Mood::Answers) | None => {}
+    }
+    if parts.method == Method::POST && header("content-type") != "application/x-www-form-urlencoded" {
+        return answer(400, &error("invalid_request_error", "parameter_invalid_empty", "content-type"));
     }
     if header("authorization") != format!("Bearer {SECRET_KEY}") || header("stripe-version").is_empty() {
         return answer(401, &error("invalid_request_error", "api_key_expired", "none"));
@@ -221,7 +234,7 @@ fn make(shared: &Shared, call: &Call) -> (u16, Value) {
     let made = match call.path.as_str() {
         "/v1/customers" => make_customer(shared, call),
         "/v1/checkout/sessions" => make_checkout(call),
-        "/v1/billing_portal/sessions" => make_portal(call),
+        "/v1/billing_portal/sessions" => make_portal(shared, call),
         _ => return (404, error("invalid_request_error", "resource_missing", "none")),
     };
     match made {
@@ -242,19 +255,40 @@ impl Call {
         let lacking = names.iter().find(|name| self.field(name).is_empty());
         lacking.map_or(Ok(()), |name| Err(("parameter_missing", *name)))
     }
+
+    /// Stripe refuses what it does not know, rather than passing over it.
+    fn knows(&self, names: &[&'static str]) -> Result<(), Fault> {
+        let known = |field: &String| field.split('[').next().is_some_and(|name| names.contains(&name));
+        if self.fields.keys().all(known) { Ok(()) } else { Err(("parameter_unknown", "one of them")) }
+    }
 }
 
 fn make_customer(shared: &Shared, call: &Call) -> Result<Value, Fault> {
+    call.knows(&["email", "name", "metadata"])?;
     call.needs(&["email", "metadata[account_id]"])?;
     *shared.customers.lock() += 1;
     let account = call.field("metadata[account_id]");
     Ok(json!({
         "id": format!("cus_{}", account.replace('-', "")), "object": "customer", "email": call.field("email"),
-        "livemode": false, "created": 1_795_000_000, "metadata": {"account_id": account},
+        "livemode": false, "created": 1_795_000_000, "metadata": {"account_id": account}, "address": null,
+        "balance": 0, "currency": null, "default_source": null, "delinquent": false, "description": null,
+        "discount": null, "invoice_prefix": "0759376C", "invoice_settings": {"custom_fields": null,
+            "default_payment_method": null, "footer": null, "rendering_options": null},
+        "name": call.fields.get("name"), "next_invoice_sequence": 1, "phone": null, "preferred_locales": [],
+        "shipping": null, "tax_exempt": "none", "test_clock": null,
     }))
 }
 
 fn make_checkout(call: &Call) -> Result<Value, Fault> {
+    call.knows(&[
+        "mode",
+        "customer",
+        "client_reference_id",
+        "line_items",
+        "subscription_data",
+        "success_url",
+        "cancel_url",
+    ])?;
     call.needs(&["mode", "customer", "success_url", "cancel_url", "client_reference_id"])?;
     call.needs(&["line_items[0][price]", "line_items[0][quantity]"])?;
     if call.field("customer") == "cus_unknown" {
@@ -263,15 +297,33 @@ fn make_checkout(call: &Call) -> Result<Value, Fault> {
     Ok(json!({
         "id": "cs_test_1", "object": "checkout.session", "mode": "subscription", "status": "open",
         "url": format!("https://checkout.stripe.test/c/{}", call.key), "customer": call.field("customer"),
-        "livemode": false,
+        "livemode": false, "amount_subtotal": 1900, "amount_total": 1900, "created": 1_795_000_000,
+        "cancel_url": call.field("cancel_url"), "success_url": call.field("success_url"), "currency": "usd",
+        "client_reference_id": call.field("client_reference_id"), "customer_details": null, "customer_email": null,
+        "expires_at": 1_795_086_400, "invoice": null, "locale": null, "metadata": {}, "payment_intent": null,
+        "payment_method_types": ["card"], "payment_status": "unpaid", "setup_intent": null, "subscription": null,
+        "submit_type": null, "total_details": {"amount_discount": 0, "amount_shipping": 0, "amount_tax": 0},
     }))
 }
 
-fn make_portal(call: &Call) -> Result<Value, Fault> {
+fn make_portal(shared: &Shared, call: &Call) -> Result<Value, Fault> {
+    const CONFIRM: [&str; 3] = [
+        "flow_data[subscription_update_confirm][subscription]",
+        "flow_data[subscription_update_confirm][items][0][id]",
+        "flow_data[subscription_update_confirm][items][0][price]",
+    ];
+    call.knows(&["customer", "return_url", "flow_data"])?;
     call.needs(&["customer", "return_url"])?;
+    if call.field("flow_data[type]") == "subscription_update_confirm" {
+        call.needs(&CONFIRM)?;
+        if !shared.subscriptions.lock().contains_key(call.field(CONFIRM[0])) {
+            return Err(("resource_missing", CONFIRM[0]));
+        }
+    }
     Ok(json!({
         "id": "bps_1", "object": "billing_portal.session", "livemode": false, "customer": call.field("customer"),
         "url": format!("https://billing.stripe.test/p/{}", call.key), "return_url": call.field("return_url"),
+        "configuration": "bpc_1", "created": 1_795_000_000, "flow": null, "locale": null, "on_behalf_of": null,
     }))
 }
 
@@ -288,8 +340,11 @@ fn show(shared: &Shared, call: &Call) -> (u16, Value) {
     }
     // Two to a page, whatever is asked for: pages are walked.
     let after = call.fields.get("starting_after").map_or("", String::as_str);
-    let left: Vec<&Value> =
-        subscriptions.iter().filter(|(id, _)| id.as_str() > after).map(|(_, it)| it).collect();
+    // Ended ones are left out unless all are asked for.
+    let all = call.field("status") == "all";
+    let shown = |it: &Value| all || it.get("status").and_then(Value::as_str) != Some("canceled");
+    let behind = subscriptions.iter().filter(|(id, _)| id.as_str() > after).map(|(_, it)| it);
+    let left: Vec<&Value> = behind.filter(|it| shown(it)).collect();
     let page: Vec<&Value> = left.iter().take(2).copied().collect();
     (200, json!({"object": "list", "url": "/v1/subscriptions", "has_more": left.len() > 2, "data": page}))
 }

@@ -93,6 +93,29 @@ async fn signing_up_works_while_stripe_is_down_busy_slow_or_out_of_its_mind() {
     .await;
 }
 
+/// Nobody listens where Stripe should be: signing up does not notice, and the job stays.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn signing_up_works_where_stripe_cannot_be_reached() {
+    let stripe = StripeServer::start().await.unwrap();
+    let mut variables = variables(&stripe);
+    let nowhere = format!("http://127.0.0.1:{}", testkit::child::free_port().unwrap());
+    variables.retain(|(name, _)| *name != "STRIPE_API_BASE");
+    variables.push(("STRIPE_API_BASE", nowhere));
+    world_with(&variables, |w| async move {
+        no_night(&w).await;
+        let engine = Engine::start(&w.ctx);
+        let tried = "SELECT count(*) FROM jobs WHERE name = 'MakeStripeCustomer' AND status = 'queued' \
+                     AND attempts > 0 AND last_error IS NOT NULL";
+        eventually(DEADLINE, || async { (w.number(tried, []).await == 2).then_some(()) }).await.unwrap();
+        Client::sign_up(&w.server, "carol@example.com").await;
+        engine.stop().await;
+        assert_eq!(w.number(JOBS, []).await, 3);
+        w.alice.get("/account").await.assert_status_ok();
+    })
+    .await;
+    assert_eq!(stripe.calls(), []);
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn made_by_many_at_once_there_is_one_customer() {
     signing_up(|w, stripe| async move {

@@ -217,3 +217,24 @@ async fn of_several_subscriptions_the_newest_that_gives_a_plan_is_followed() {
     })
     .await;
 }
+
+/// Stripe's prices do not change: another amount is another price, and who subscribed before goes on with the old one.
+#[tokio::test]
+async fn a_price_that_is_replaced_leaves_its_subscribers_on_their_plan() {
+    paying(|w, stripe| async move {
+        tell(&w, &stripe, &paid(&w.alice, "sub_1", "price_pro", "active")).await;
+        w.sql("UPDATE plans SET stripe_price_id = 'price_dearer' WHERE slug = 'pro'", []).await;
+        let own = customer(&w.alice);
+        let next = began(1);
+        let renewed = |price: &str, status: &str| subscription("sub_1", &own, price, status, next);
+        tell(&w, &stripe, &renewed("price_pro", "active")).await;
+        assert_eq!(standing(&w.alice).await, ("pro".into(), json!("sub_1")));
+        let period = w.alice.seen("/billing/subscription").await["current_period"].clone();
+        assert_eq!(period["end"], ampout::clock::Timestamp::from_seconds(next.1).to_string().as_str());
+        tell(&w, &stripe, &paid(&w.bob, "sub_2", "price_dearer", "active")).await;
+        assert_eq!(standing(&w.bob).await, ("pro".into(), json!("sub_2")));
+        tell(&w, &stripe, &renewed("price_pro", "canceled")).await;
+        assert_eq!(standing(&w.alice).await, ("free".into(), json!(null)));
+    })
+    .await;
+}

@@ -127,6 +127,11 @@ async fn an_invoice_that_fails_again_and_again_is_told_once() {
         let alice = w.alice.account_id.clone();
         let mail = |invoice: &str| Mail::PaymentFailed { invoice: invoice.into(), plan: "hobby".into() };
         assert_eq!(told.collect::<Vec<_>>(), [(alice.clone(), mail("in_1")), (alice, mail("in_2"))]);
+        // Weeks later, when the first mail and its job are gone.
+        w.sql("DELETE FROM jobs", []).await;
+        send_event(&w, &failed("evt_5", "in_1")).await.assert_status_ok();
+        inbound::apply(&state, "evt_5").await.unwrap();
+        assert_eq!(mails(&w).await, []);
     })
     .await;
 }

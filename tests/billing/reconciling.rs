@@ -122,3 +122,39 @@ async fn what_stripe_refuses_for_many_holds_up_nobody_else() {
     })
     .await;
 }
+
+/// The list came, and then Stripe was gone: after five that failed in a row nobody else is asked for.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn when_stripe_goes_away_on_the_way_it_stops_after_five() {
+    paying(|w, stripe| async move {
+        for (nth, client) in [&w.alice, &w.bob].into_iter().cycle().take(8).enumerate() {
+            let account: uuid::Uuid = client.account_id.parse().unwrap();
+            let sql = "INSERT INTO subscriptions (id, account_id, stripe_id, status, subscribed_at, fetches_begun, \
+                       fetch_stored, created_at) VALUES ($1, $2, $3, 'active', 1, 1, 1, 1)";
+            let id = format!("sub_{nth}");
+            w.sql(sql, [ampout::clock::new_id().into(), account.into(), id.into()]).await;
+        }
+        stripe.next(&[Mood::Answers]);
+        stripe.always(Some(Mood::Fails(503)));
+        assert_eq!(reconcile(&w.state()).await.unwrap_err().code.as_str(), "service_unavailable");
+        let asked = (0..8).filter(|nth| !stripe.calls_to(&format!("/v1/subscriptions/sub_{nth}")).is_empty());
+        assert_eq!(asked.count(), 5);
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_of_the_other_mode_or_of_nobody_is_listed_and_let_be() {
+    paying(|w, stripe| async move {
+        let mut live = paid(&w.alice, "sub_live", "price_pro", "active");
+        live["livemode"] = json!(true);
+        stripe.show(&live);
+        stripe.show(&subscription("sub_x", "cus_nobody", "price_pro", "active", began(3)));
+        let done = reconcile(&w.state()).await.unwrap();
+        assert_eq!((done.subscriptions, done.changed, done.failed), (2, 0, 0), "{done:?}");
+        assert_eq!(stripe.calls_to("/v1/subscriptions/sub_live"), []);
+        assert_eq!(w.number("SELECT count(*) FROM subscriptions", []).await, 0);
+        assert_eq!(standing(&w.alice).await, ("free".into(), json!(null)));
+    })
+    .await;
+}

@@ -1,5 +1,6 @@
 //! Requests and the ledger at once: on PostgreSQL they lock the same rows, and none may wait for another in a circle.
 
+use ampout::models::periods;
 use axum_test::TestResponse;
 use futures_util::future::join_all;
 use serde_json::{Value as Json, json};
@@ -7,7 +8,13 @@ use testkit::{sink::Sink, wait::eventually};
 use uuid::Uuid;
 
 use super::engine_process;
-use crate::support::{World, campaign::*, world};
+use crate::support::{
+    World,
+    campaign::*,
+    held::Held,
+    rows::{self, Rows},
+    world,
+};
 
 const LANES: usize = 6;
 const PEOPLE: usize = 90;
@@ -61,6 +68,24 @@ async fn settle_some(w: &World, id: &str) {
     }
 }
 
+/// The path of alice's own webhook for her mail provider.
+async fn hook(w: &World) -> String {
+    let account = w.alice.seen("/account").await;
+    let url = account["inbound_webhooks"]["smtp2go"].as_str().unwrap().to_owned();
+    url[url.find("/inbound/").unwrap()..].to_owned()
+}
+
+/// Of people whose messages are uncertain: what they say settles a send, and stops what they are enrolled in.
+async fn complain(w: &World, people: &[String]) {
+    let path = hook(w).await;
+    for _ in 0..ROUNDS {
+        for person in people {
+            let report = json!({ "event": "spam", "rcpt": person });
+            assert_answered("complaint", &w.server.post(&path).json(&report).await);
+        }
+    }
+}
+
 async fn lanes_of(w: &World, id: &str) -> Vec<Json> {
     w.alice.seen(&format!("/campaigns/{id}/smtp_credentials")).await.as_array().unwrap().clone()
 }
@@ -90,7 +115,8 @@ async fn requests_and_two_engines_never_wait_for_each_other_in_a_circle() {
         let enrollments = w.ids("SELECT id FROM enrollments ORDER BY contact_id, id", []).await;
         let contacts = w.ids("SELECT id FROM contacts ORDER BY id", []).await;
         let (w, enrollments, contacts) = (&w, &enrollments, &contacts);
-        join_all(campaigns.iter().map(|id| async move {
+        let doubtful = &people[PEOPLE..];
+        let all = join_all(campaigns.iter().map(|id| async move {
             let lanes = lanes_of(w, id).await;
             tokio::join!(
                 hold_and_go_on(w, id),
@@ -99,8 +125,8 @@ async fn requests_and_two_engines_never_wait_for_each_other_in_a_circle() {
                 delete_some(w, &contacts[..20]),
                 settle_some(w, id),
             );
-        }))
-        .await;
+        }));
+        tokio::join!(all, complain(w, doubtful));
         for output in [one.output(), two.output()] {
             assert!(!output.contains("deadlock"), "{output}");
         }
@@ -112,6 +138,41 @@ async fn requests_and_two_engines_never_wait_for_each_other_in_a_circle() {
         for person in &people[..PEOPLE] {
             assert!(sink.messages_to(person).len() <= 4, "{person}: two steps of two campaigns");
         }
+    })
+    .await;
+}
+
+/// A complaint settles an uncertain message's send and stops campaigns: the periods come before the campaigns, as they do
+/// for a ledger, which may have one of them and want the other.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_complaint_about_an_uncertain_message_locks_periods_before_campaigns() {
+    world(|w| async move {
+        let mut mine = Rows::of(w.alice.account_id.parse().unwrap());
+        mine.delivery.reserved_period = Some(mine.period.period_start);
+        mine.store(&w.ctx.db).await;
+        rows::insert(&w.ctx.db, &mine.period).await.unwrap();
+        Rows::of(w.bob.account_id.parse().unwrap()).store(&w.ctx.db).await;
+        let path = hook(&w).await;
+        let report = json!({ "event": "spam", "rcpt": mine.contacts[0].email });
+        let held = Held::begin(&w).await;
+        if let Some(held) = &held {
+            periods::hold_all(&held.system.account(mine.account_id)).await.unwrap();
+        }
+        let complaint = async { w.server.post(&path).json(&report).await.assert_status_ok() };
+        let looking = async {
+            let Some(held) = held else { return };
+            held.is_waited_for(&w).await;
+            let campaigns = "SELECT id FROM campaigns WHERE account_id = $1 FOR UPDATE NOWAIT";
+            let free = held.system.account(mine.account_id).query(campaigns, []).await;
+            assert!(free.is_ok(), "the complaint has the campaign, and waits for the period: {free:?}");
+            held.commit().await;
+        };
+        tokio::join!(complaint, looking);
+        let settled = "SELECT count(*) FROM deliveries WHERE state = 'sent' AND account_id = $1";
+        assert_eq!(w.number(settled, [mine.account_id.into()]).await, 1);
+        let stopped = "SELECT count(*) FROM contacts WHERE unsubscribed_at IS NOT NULL AND id = $1";
+        assert_eq!(w.number(stopped, [mine.contacts[0].id.into()]).await, 1);
+        assert_eq!(w.number("SELECT count(*) FROM deliveries WHERE state = 'uncertain'", []).await, 1);
     })
     .await;
 }

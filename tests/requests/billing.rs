@@ -1,5 +1,7 @@
 //! Plans, what an account is on, and Stripe's pages: answers, refusals in their order, and what Stripe is asked.
 
+use std::time::Duration;
+
 use axum::http::StatusCode;
 use axum_test::TestResponse;
 use serde_json::{Value, json};
@@ -95,8 +97,10 @@ async fn checkout_is_refused_in_its_order() {
         assert_eq!(code(&nobody.post("/billing/portal", &json!({})).await), "no_stripe_customer");
         // What Stripe has, and the operator does not sell.
         w.sql("UPDATE plans SET stripe_price_id = NULL WHERE slug = 'pro'", []).await;
-        let answer = w.alice.post("/billing/checkout", &json!({"plan_slug": "pro"})).await;
-        assert_eq!(code(&answer), "plan_not_purchasable");
+        for client in [&w.alice, &nobody] {
+            let answer = client.post("/billing/checkout", &json!({"plan_slug": "pro"})).await;
+            assert_eq!(code(&answer), "plan_not_purchasable", "before it matters who asks");
+        }
         for body in [json!({"plan_slug": 1}), json!({"plan": "pro"}), json!([])] {
             assert_eq!(code(&w.alice.post("/billing/checkout", &body).await), "bad_request", "{body}");
         }
@@ -204,6 +208,21 @@ async fn stripes_errors_become_ours_and_none_of_its_words_are_shown() {
             .await;
         let answer = w.alice.post("/billing/checkout", &json!({"plan_slug": "pro"})).await;
         assert_eq!(code(&answer), "unprocessable");
+    })
+    .await;
+}
+
+/// A try that gets no answer is given up after eight seconds, long before the client gives up.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_try_without_an_answer_is_given_up_and_made_again() {
+    paying(|w, stripe| async move {
+        stripe.next(&[Mood::Sleeps(Duration::from_secs(3600))]);
+        let body = json!({"plan_slug": "pro"});
+        let made = w.alice.post("/billing/checkout", &body);
+        let made = tokio::time::timeout(Duration::from_secs(30), made).await;
+        made.expect("Stripe is waited for without end").assert_status_ok();
+        let keys: Vec<_> = stripe.calls_to(CHECKOUTS).into_iter().map(|call| call.key).collect();
+        assert!(keys.len() == 2 && keys[0] == keys[1], "{keys:?}");
     })
     .await;
 }

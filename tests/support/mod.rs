@@ -6,6 +6,7 @@ pub mod campaigns;
 pub mod conformance;
 mod database;
 mod enrolling;
+pub mod held;
 pub mod rows;
 pub mod source;
 mod world;

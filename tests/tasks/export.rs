@@ -112,3 +112,23 @@ async fn killed_half_way_it_leaves_nothing_that_looks_whole() {
     })
     .await;
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_error_on_the_way_takes_away_what_was_written_and_nothing_else() {
+    world(|w| async move {
+        rows_of_both(&w).await;
+        let place = tempfile::tempdir().unwrap();
+        let mine = place.path().join("out.partial-mine");
+        fs::create_dir(&mine).unwrap();
+        fs::write(mine.join("kept.jsonl"), "kept").unwrap();
+        // The last of the tables is gone: all others are written before it is missed.
+        w.sql("DROP TABLE webhook_attempts", []).await;
+        let to = format!("to:{}", place.path().join("out").display());
+        let ran = run(&w, &["account_export", "account:alice@example.com", &to]).await;
+        assert!(!ran.well && ran.err.contains("webhook_attempts"), "{}", ran.err);
+        let left: Vec<_> = fs::read_dir(place.path()).unwrap().map(|file| file.unwrap().path()).collect();
+        assert_eq!(left, std::slice::from_ref(&mine));
+        assert_eq!(fs::read_to_string(mine.join("kept.jsonl")).unwrap(), "kept");
+    })
+    .await;
+}

@@ -89,6 +89,8 @@ async fn help_says_what_a_task_takes_and_does_nothing() {
         let all = run(&w, &[]).await;
         for name in tasks().names() {
             assert!(all.out.lines().any(|line| line.starts_with(&name)), "{name} is not listed");
+            // Whatever it needs, and whatever it would do.
+            tasks().run(&w.ctx, &name, &vars(&[("help", "yes")])).await.unwrap();
         }
     })
     .await;

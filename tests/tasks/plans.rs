@@ -1,9 +1,14 @@
 //! Plans, and what Stripe says of who pays for them, by tasks.
 
 use serde_json::json;
+use testkit::{stripe::event, wait::eventually};
 
-use super::{answer, end_of, prepared, run};
-use crate::support::{billing::paying, world};
+use super::{DEADLINE, answer, end_of, prepared, run};
+use crate::support::{
+    billing::{customer, paying, send_event},
+    campaign::Engine,
+    world,
+};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_private_plan_is_made_listed_and_given_to_one_account() {
@@ -27,6 +32,101 @@ async fn a_private_plan_is_made_listed_and_given_to_one_account() {
         assert!(unknown.refusal().starts_with("error: plan_not_found"), "{}", unknown.err);
         let wrong = run(&w, &["plan_create", "slug:Not one", "name:x", "limit:1"]).await;
         assert!(wrong.refusal().contains("`slug:Not one` is wrong"), "{}", wrong.err);
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_plan_has_a_largest_limit() {
+    world(|w| async move {
+        for limit in ["1000000000001", "9223372036854775807", "-1", "1e3"] {
+            let words = ["plan_create", "slug:huge", "name:Huge", &format!("limit:{limit}")];
+            let refused = run(&w, &words).await;
+            assert!(refused.refusal().contains(&format!("`limit:{limit}` is wrong")), "{}", refused.err);
+        }
+        let made = answer(&w, &["plan_create", "slug:huge", "name:Huge", "limit:1000000000000"]).await;
+        assert_eq!(made["monthly_limit"], json!(1_000_000_000_000_i64));
+        answer(&w, &["plan_assign", "account:alice@example.com", "plan:huge"]).await;
+        assert_eq!(w.alice.seen("/billing/usage").await["monthly_limit"], json!(1_000_000_000_000_i64));
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_archived_plan_is_neither_listed_nor_sold_nor_assigned_until_it_is_restored() {
+    paying(|w, stripe| async move {
+        assert_eq!(
+            answer(&w, &["plan_assign", "account:bob@example.com", "plan:pro"]).await["changed"],
+            true
+        );
+        let archive = ["plan_archive", "plan:pro"];
+        assert_eq!(answer(&w, &archive).await, json!({"slug": "pro", "archived": true, "changed": true}));
+        assert_eq!(answer(&w, &archive).await["changed"], false);
+        let listed = async || {
+            let plans: serde_json::Value = w.server.get("/plans").await.json();
+            plans.as_array().unwrap().iter().any(|plan| plan["slug"] == "pro")
+        };
+        let checkout = async || w.alice.post("/billing/checkout", &json!({"plan_slug": "pro"})).await;
+        assert!(!listed().await);
+        assert_eq!(checkout().await.json::<serde_json::Value>()["code"], "plan_not_purchasable");
+        let assign = ["plan_assign", "account:alice@example.com", "plan:pro"];
+        assert!(run(&w, &assign).await.refusal().contains("The plan is archived"));
+        assert_eq!(w.bob.seen("/account").await["plan_slug"], "pro", "who has it keeps it");
+
+        let restored = answer(&w, &["plan_restore", "plan:pro"]).await;
+        assert_eq!(restored, json!({"slug": "pro", "archived": false, "changed": true}));
+        assert!(listed().await);
+        checkout().await.assert_status_ok();
+        let free = run(&w, &["plan_archive", "plan:free"]).await;
+        assert!(free.refusal().contains("begins on the free plan"), "{}", free.err);
+        assert!(run(&w, &["plan_archive", "plan:gold"]).await.refusal().starts_with("error: plan_not_found"));
+        assert!(run(&w, &["plan_archive"]).await.refusal().contains("`plan` is missing"));
+        drop(stripe);
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_task_in_a_shell_without_prices_takes_none_away() {
+    paying(|w, stripe| async move {
+        let prices =
+            "SELECT count(*) FROM plans WHERE stripe_price_id IN ('price_hobby', 'price_pro', 'price_scale')";
+        for (secret, words) in [
+            ("", &["plan_list"][..]),
+            ("sk_test_standin", &["plan_list"]),
+            ("", &["plan_sync"]),
+            ("sk_test_standin", &["plan_sync"]),
+        ] {
+            let task = prepared(&w, words).env("STRIPE_SECRET_KEY", secret);
+            let task = ["STRIPE_PRICE_HOBBY", "STRIPE_PRICE_PRO", "STRIPE_PRICE_SCALE"]
+                .into_iter()
+                .fold(task, |task, name| task.env(name, ""));
+            assert!(end_of(&task).await.well);
+            assert_eq!(w.number(prices, []).await, 3, "{words:?} {secret}");
+        }
+        drop(stripe);
+    })
+    .await;
+}
+
+/// While Stripe is away for all of a job's tries, the night heals the plan; the mail waits for `jobs_retry`.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_mail_on_a_failed_payment_is_made_up_for_by_jobs_retry() {
+    paying(|w, stripe| async move {
+        let invoice = json!({"id": "in_1", "customer": customer(&w.alice), "subscription": null});
+        send_event(&w, &event("evt_1", "invoice.payment_failed", &invoice)).await.assert_status_ok();
+        let tries = "SELECT max_attempts FROM jobs WHERE name = 'ApplyStripeEvent'";
+        assert_eq!(w.number(tries, []).await, 14);
+        let fail = "UPDATE jobs SET status = 'failed', attempts = 14, last_error = 'away'";
+        w.sql(fail, []).await;
+        let failed = answer(&w, &["jobs_list", "status:failed", "name:ApplyStripeEvent"]).await;
+        assert_eq!(failed[0]["args"]["event_id"], "evt_1");
+        assert_eq!(answer(&w, &["jobs_retry", "all:yes"]).await, json!({"retried": 1}));
+        let engine = Engine::start(&w.ctx);
+        let mails = "SELECT count(*) FROM jobs WHERE name = 'SendSystemMail' AND args LIKE '%in_1%'";
+        eventually(DEADLINE, || async { (w.number(mails, []).await == 1).then_some(()) }).await.unwrap();
+        engine.stop().await;
+        drop(stripe);
     })
     .await;
 }

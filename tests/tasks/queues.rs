@@ -61,6 +61,17 @@ async fn what_an_endpoint_missed_since_a_time_is_told_again() {
         let done = answer(&w, &["webhooks_redeliver", "since:1d", "account:alice@example.com"]).await;
         assert_eq!((&done["redelivered"], &done["disabled"]), (&json!(3), &json!(3)), "{done}");
 
+        let unknown = [uuid::Uuid::now_v7().to_string(), w.alice.account_id.clone()];
+        for webhook in &unknown {
+            let refused = run(&w, &["webhooks_redeliver", "since:1d", &format!("webhook:{webhook}")]).await;
+            assert_eq!(refused.refusal(), "error: webhook_not_found: Webhook not found");
+        }
+        let (mine, theirs) = (format!("webhook:{off}"), "account:bob@example.com");
+        let refused = run(&w, &["webhooks_redeliver", "since:1d", theirs, &mine]).await;
+        assert_eq!(refused.refusal(), "error: webhook_not_found: Webhook not found");
+        let one = answer(&w, &["webhooks_redeliver", "since:1d", &mine]).await;
+        assert_eq!((&one["redelivered"], &one["disabled"]), (&json!(0), &json!(3)));
+
         let engine = Engine::start(&w.ctx);
         let waiting = "SELECT count(*) FROM webhook_deliveries WHERE state = 'pending'";
         eventually(campaign::DEADLINE, || async { (w.number(waiting, []).await == 0).then_some(()) })
@@ -97,7 +108,17 @@ async fn what_was_kept_for_long_enough_is_purged_and_counted() {
         let import = w.import(&w.bob, 3, "x.example").await;
         w.bob.delete(&format!("/contact_imports/{import}")).await.assert_status_ok();
 
+        let event = "INSERT INTO stripe_events (id, account_id, kind, payload, received_at) \
+                     VALUES ($1, $2, 'invoice.paid', '{}', $3)";
+        let day = 86_400_000_000;
+        for (id, days) in [("evt_old", 121), ("evt_new", 119)] {
+            let received = ampout::clock::Timestamp::now().micros() - days * day;
+            w.sql(event, [id.into(), alice.into(), received.into()]).await;
+        }
+
         let done = answer(&w, &["purge"]).await;
+        assert_eq!(done["stripe_events"], 1, "{done}");
+        assert_eq!(w.number("SELECT count(*) FROM stripe_events WHERE id = 'evt_new'", []).await, 1);
         assert_eq!(
             (&done["jobs"], &done["idempotency_keys"], &done["usage_hours"]),
             (&json!(2), &json!(1), &json!(2)),

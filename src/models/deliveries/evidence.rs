@@ -4,10 +4,13 @@
 use super::{Model, Resolution, resolve};
 use crate::{
     clock::Timestamp,
+    crypto::SuppressionKey,
     errors::{ApiResult, Code},
     models::{
         enrollments::{self, Stop},
+        periods,
         states::DeliveryState,
+        suppressions,
     },
     tenancy::Scope,
 };
@@ -46,6 +49,30 @@ pub async fn note(scope: &Scope, known: &Model, evidence: Evidence, now: Timesta
             enrollments::stop_one(scope, known.enrollment_id, Stop::Bounced { reason }, now).await?;
             count_bounce(scope, known).await
         }
+    }
+}
+
+/// Unsubscribes an address for good: by a complaint or a provider's report, which also prove that the delivery they name
+/// arrived. Where that is uncertain, its send is settled, and periods are locked before the campaigns that are stopped.
+///
+/// # Errors
+/// What the database refuses.
+pub async fn note_unsubscribed(
+    scope: &Scope,
+    key: &SuppressionKey,
+    email: &str,
+    known: Option<&Model>,
+    now: Timestamp,
+) -> ApiResult<()> {
+    let settles = known.is_some_and(|delivery| delivery.state == DeliveryState::Uncertain);
+    // The account's addresses come before every other lock.
+    if settles && suppressions::hold_addresses(scope).await? {
+        periods::hold_all(scope).await?;
+    }
+    suppressions::unsubscribe(scope, key, email, now).await?;
+    match known {
+        Some(delivery) => note(scope, delivery, Evidence::Arrived, now).await,
+        None => Ok(()),
     }
 }
 

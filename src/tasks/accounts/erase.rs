@@ -37,7 +37,8 @@ pub(in crate::tasks) struct Erase;
 struct Erased {
     id: Uuid,
     erased_at: Timestamp,
-    batches: u64,
+    /// Those of other accounts that were to be removed before it, too.
+    batches_of_all: u64,
 }
 
 #[async_trait]
@@ -61,9 +62,9 @@ impl Operation for Erase {
             )));
         }
         desk.write(async |system| erase::begin(&system.account(known.id), now).await).await?;
-        let batches = remove_all(&desk, given, &known).await?;
+        let batches_of_all = remove_all(&desk, given, &known).await?;
         let erased_at = erase::ended_at(&desk.reads, known.id).await?.unwrap_or(now);
-        Report::of(&Erased { id: known.id, erased_at, batches })
+        Report::of(&Erased { id: known.id, erased_at, batches_of_all })
     }
 }
 

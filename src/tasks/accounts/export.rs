@@ -1,5 +1,5 @@
 //! `account_export`: everything of an account as a folder of JSON lines, one file per table. The folder appears under its
-//! name when it is whole; what a crash leaves is called otherwise.
+//! name when it is whole. An error takes what was written so far away again; what a crash leaves is called otherwise.
 
 use std::{
     fs::{self, DirBuilder, File, OpenOptions},
@@ -66,7 +66,7 @@ impl Operation for Export {
         let moment = Arc::new(desk.state.db.snapshot().await?);
         let scope = SystemScope::new(Conn::Tx(moment)).account(known.id);
         let exported_at = Timestamp::now();
-        let draft = Draft::begin(&folder)?;
+        let mut draft = Draft::begin(&folder)?;
         let mut files = Vec::new();
         for table in TABLES {
             let rows = draft.write_table(&scope, table).await?;
@@ -85,8 +85,13 @@ impl Operation for Export {
     }
 }
 
-/// A folder that is not whole yet. Only its owner may look into it.
-struct Draft(PathBuf);
+/// A folder that is not whole yet. Only its owner may look into it. Dropped before it is whole, it goes again.
+struct Draft {
+    folder: PathBuf,
+    /// What was made in it.
+    files: Vec<PathBuf>,
+    whole: bool,
+}
 
 impl Draft {
     fn begin(folder: &Path) -> io::Result<Self> {
@@ -97,10 +102,10 @@ impl Draft {
         #[cfg(unix)]
         std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
         builder.create(&draft)?;
-        Ok(Self(draft))
+        Ok(Self { folder: draft, files: Vec::new(), whole: false })
     }
 
-    async fn write_table(&self, scope: &Scope, table: Table) -> ApiResult<u64> {
+    async fn write_table(&mut self, scope: &Scope, table: Table) -> ApiResult<u64> {
         let mut file = self.open(&format!("{}.jsonl", table.name)).map_err(ApiError::internal)?;
         let mut take = |row: &Map<String, Json>| write_line(&mut file, row).map_err(ApiError::internal);
         let rows = table.rows(scope, &mut take).await?;
@@ -108,23 +113,40 @@ impl Draft {
         Ok(rows)
     }
 
-    fn open(&self, name: &str) -> io::Result<BufWriter<File>> {
+    fn open(&mut self, name: &str) -> io::Result<BufWriter<File>> {
         let mut options = OpenOptions::new();
         options.write(true).create_new(true);
         #[cfg(unix)]
         std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
-        options.open(self.0.join(name)).map(BufWriter::new)
+        let path = self.folder.join(name);
+        let file = options.open(&path)?;
+        self.files.push(path);
+        Ok(BufWriter::new(file))
     }
 
     /// Gives the folder its name, after everything in it is on the disk.
-    fn finish(self, folder: &Path, exported: &Exported) -> io::Result<()> {
+    fn finish(mut self, folder: &Path, exported: &Exported) -> io::Result<()> {
         let mut file = self.open("export.json")?;
         write_line(&mut file, exported)?;
         close(file)?;
-        File::open(&self.0)?.sync_all()?;
-        fs::rename(&self.0, folder)?;
+        File::open(&self.folder)?.sync_all()?;
+        fs::rename(&self.folder, folder)?;
+        self.whole = true;
         let parent = folder.parent().filter(|it| !it.as_os_str().is_empty());
         File::open(parent.unwrap_or_else(|| Path::new(".")))?.sync_all()
+    }
+}
+
+impl Drop for Draft {
+    /// Removes what was made, and nothing else: a folder into which somebody put something stays.
+    fn drop(&mut self) {
+        if self.whole {
+            return;
+        }
+        let files = self.files.iter().try_for_each(fs::remove_file);
+        if let Err(error) = files.and_then(|()| fs::remove_dir(&self.folder)) {
+            tracing::warn!(%error, folder = %self.folder.display(), "what was exported so far was not removed");
+        }
     }
 }
 
