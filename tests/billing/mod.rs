@@ -7,6 +7,7 @@ mod order;
 mod periods;
 mod plan_changes;
 mod reconciling;
+mod split;
 
 use std::sync::OnceLock;
 
