@@ -28,6 +28,9 @@ const WRITER_CACHE: &str = "-32000";
 /// slice of an import write the same pages of its indexes again.
 const CHECKPOINT_PAGES: &str = "8000";
 
+/// Rows that the thread of a connection may read ahead of whoever takes them: the longest page.
+const ROWS_AHEAD: usize = 1_001;
+
 /// Opens the pool.
 ///
 /// # Errors
@@ -60,6 +63,7 @@ pub async fn connect(config: &config::Database) -> Result<DatabaseConnection, Db
                 .journal_mode(SqliteJournalMode::Wal)
                 .synchronous(SqliteSynchronous::Full)
                 .busy_timeout(Duration::from_secs(10))
+                .row_buffer_size(ROWS_AHEAD)
                 .foreign_keys(true)
                 .pragma("cache_size", READER_CACHE)
                 .pragma("wal_autocheckpoint", CHECKPOINT_PAGES)

@@ -150,12 +150,12 @@ impl Filled {
                 format!("x'{import}'"),
             )
         };
-        let address = format!("{email} || '.person@example-' || n % 1000 || '.com'");
+        let address = format!("{email} || '.person@example-' || (n % 1000) || '.com'");
         let contacts = format!(
             "WITH RECURSIVE series (n) AS (SELECT CAST(1 AS bigint) UNION ALL SELECT n + 1 FROM series WHERE n < {rows}) \
              INSERT INTO contacts (id, account_id, contact_import_id, email, email_key, first_name, last_name, \
              company, custom, created_at) SELECT {id}, o.account_id, o.contact_import_id, {address}, {address}, \
-             'First' || n, 'Last' || n, 'Company ' || n % 1000, o.custom, ({since} + n / {PER_MILLISECOND}) * 1000 \
+             'First' || n, 'Last' || n, 'Company ' || (n % 1000), o.custom, ({since} + n / {PER_MILLISECOND}) * 1000 \
              FROM series CROSS JOIN contacts o WHERE o.contact_import_id = {import}"
         );
         let counts = format!(
