@@ -96,8 +96,10 @@ pub async fn ended(api: &Api, path: &str, within: Duration) -> Result<Value, Err
 }
 
 /// Contacts that were written behind the application, which takes a tenth of the time of an import.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct Filled {
+    /// The id of their import.
+    pub import: String,
     /// Milliseconds since the epoch at which the first was made.
     since: u64,
     rows: u64,
@@ -106,19 +108,19 @@ pub struct Filled {
 /// Contacts of one millisecond.
 const PER_MILLISECOND: u64 = 100;
 
-/// Fills the account of `api` with so many contacts.
+/// Fills the account of `api` with so many contacts, beside one that was imported.
 ///
 /// # Errors
 /// A call that failed, or what the database refuses.
 pub async fn fill(api: &Api, app: &App, rows: u64) -> Result<Filled, Error> {
     let seed = "email,first_name,last_name,company,city\nseed@example.com,First,Last,Company,City\n";
     let import = import(api, seed.to_owned(), app.within).await?;
-    let import = text(&import, "/id")?.replace('-', "");
+    let import = text(&import, "/id")?;
     // Older than what is made from now on.
     let now = u64::try_from(SystemTime::UNIX_EPOCH.elapsed()?.as_millis())?;
-    let filled = Filled { since: now - rows / PER_MILLISECOND - 60_000, rows };
+    let filled = Filled { import, since: now - rows / PER_MILLISECOND - 60_000, rows };
     let postgres = app.database.kind() == "postgresql";
-    for statement in filled.statements(&import, postgres) {
+    for statement in filled.statements(postgres) {
         app.database.run(&statement).await?;
     }
     Ok(filled)
@@ -132,8 +134,9 @@ impl Filled {
         Uuid::from_u128(u128::from(high) << 80 | 0x7000_8000_u128 << 48 | u128::from(low))
     }
 
-    fn statements(&self, import: &str, postgres: bool) -> Vec<String> {
-        let Self { since, rows } = *self;
+    fn statements(&self, postgres: bool) -> Vec<String> {
+        let Self { import, since, rows } = self;
+        let import = import.replace('-', "");
         let (id, email, import) = if postgres {
             (
                 format!(
