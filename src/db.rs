@@ -21,8 +21,8 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 /// Page cache of a connection that reads, in KiB (negative by SQLite's convention). Another's commit empties it, so that
 /// it serves little more than a statement; what is not in it is in the system's cache.
 const READER_CACHE: &str = "-2000";
-/// Page cache of the one that writes: an index that a large import fills in no order.
-const WRITER_CACHE: &str = "-32000";
+/// Page cache of the one that writes. Imports were no faster with twice as much.
+const WRITER_CACHE: &str = "-16000";
 
 /// Pages of the write-ahead log, 32 MB, at which a commit brings it into the database. SQLite's own 1,000 make nearly every
 /// slice of an import write the same pages of its indexes again.
