@@ -7,6 +7,7 @@ use ampout::{
     models::api_keys::{self, KeyLookups},
 };
 use futures_util::{FutureExt, future::join_all};
+use sea_orm::TransactionTrait;
 use serde_json::{Value, json};
 use uuid::Uuid;
 
@@ -56,10 +57,17 @@ async fn who_waits_for_a_look_that_was_given_up_takes_it_over() {
     world(|w| async move {
         let (lookups, db, digest) = (KeyLookups::default(), w.db(), digest(&w.alice.key));
         let find = || api_keys::authenticate(&lookups, &db, &digest, Timestamp::now()).boxed();
-        let mut given_up = find();
-        assert!(given_up.as_mut().now_or_never().is_none(), "it is on its way");
-        drop(given_up);
-        assert!(find().await.is_ok());
+        // All connections of a test's pool (`support::world`), so that the look cannot end.
+        let mut taken = vec![];
+        for _ in 0..6 {
+            taken.push(w.ctx.db.begin().await.unwrap());
+        }
+        let (mut first, mut second) = (find(), find());
+        assert!(first.as_mut().now_or_never().is_none(), "it is on its way");
+        assert!(second.as_mut().now_or_never().is_none(), "it waits for the same look");
+        drop(first);
+        drop(taken);
+        assert!(second.await.is_ok());
     })
     .await;
 }
