@@ -8,7 +8,7 @@ use uuid::Uuid;
 
 use super::{
     room::{Room, room},
-    sql::{Sql, uuids},
+    sql::Sql,
 };
 use crate::{
     clock::{Timestamp, new_id},
@@ -216,7 +216,7 @@ async fn hold(system: &SystemScope, want: &Want, due: &[Due]) -> Result<(), DbEr
         Sql::new("UPDATE enrollments SET progress = 'claimed', due_at = NULL, smtp_credential_id = ");
     sql.value(want.credential_id.into());
     sql.push(" WHERE progress IN ('queued', 'waiting') AND id IN ");
-    sql.list(due.iter().map(|d| d.enrollment_id.into()));
+    sql.ids(&due.iter().map(|d| d.enrollment_id).collect::<Vec<_>>());
     let held = system.execute(&sql.text, sql.values).await?;
     if held == due.len() as u64 {
         Ok(())
@@ -293,7 +293,7 @@ async fn recipients(system: &SystemScope, due: &[Due]) -> Result<HashMap<Uuid, R
     let ids: Vec<Uuid> = due.iter().map(|d| d.contact_id).collect();
     let mut sql =
         Sql::new("SELECT id, email, first_name, last_name, company, custom FROM contacts WHERE id IN ");
-    sql.list(uuids(&ids));
+    sql.ids(&ids);
     let rows = system.query(&sql.text, sql.values).await?;
     let each = rows.iter().map(|row| {
         let recipient = Recipient {
@@ -318,7 +318,7 @@ async fn references(system: &SystemScope, due: &[Due]) -> Result<HashMap<Uuid, V
     let mut sql = Sql::new(
         "SELECT enrollment_id, message_id FROM deliveries WHERE state = 'sent' AND enrollment_id IN ",
     );
-    sql.list(uuids(&later));
+    sql.ids(&later);
     sql.push(" ORDER BY enrollment_id, position");
     for row in system.query(&sql.text, sql.values).await? {
         found.entry(row.try_get("", "enrollment_id")?).or_default().push(row.try_get("", "message_id")?);

@@ -5,7 +5,7 @@ use std::collections::HashSet;
 use sea_orm::{DbBackend, DbErr, QueryResult};
 use uuid::Uuid;
 
-use super::sql::{Sql, uuids};
+use super::sql::Sql;
 use crate::{
     clock::Timestamp,
     models::{
@@ -124,7 +124,7 @@ pub(super) async fn read(
               AND m.port = s.imap_port AND m.username = s.imap_username WHERE ",
     );
     sql.push("d.id IN ");
-    sql.list(uuids(ids));
+    sql.ids(ids);
     if let Some(holder) = holder {
         sql.push(" AND ");
         holder.narrow(&mut sql);

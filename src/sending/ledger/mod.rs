@@ -16,6 +16,7 @@ mod order;
 mod room;
 pub(crate) mod sql;
 mod void;
+mod writes;
 
 use std::{collections::HashMap, sync::Arc, time::Duration};
 
@@ -29,7 +30,6 @@ pub use facts::Holder;
 pub use void::void;
 
 use self::{
-    apply::Sums,
     decide::{Ask, Change, decide},
     events::Events,
     facts::Facts,
@@ -46,8 +46,8 @@ use crate::{
 
 /// The most asks of one commit.
 const MOST_PER_COMMIT: usize = 256;
-/// The most rows of one statement: SQLite takes 32,766 parameters, and a row has up to twelve.
-const MOST_ROWS: usize = 1_000;
+/// The most deliveries written together: SQLite takes 32,766 parameters, and one has up to 42 in all tables.
+const MOST_ROWS: usize = 512;
 /// How long a failed commit is waited out before the next try, and that much longer each time …
 const RETRY_AFTER: Duration = Duration::from_millis(200);
 /// … up to this.
@@ -355,7 +355,7 @@ async fn settle(
     look_for_suppressions(system, asks, &mut known).await?;
     let mut verdicts = Vec::with_capacity(asks.len());
     let mut changes = Vec::with_capacity(asks.len());
-    let (mut sums, mut events) = (Sums::default(), Events::default());
+    let mut events = Events::default();
     for (ticket, ask) in asks {
         let Some(facts) = known.get(&ticket.delivery_id) else {
             verdicts.push(Verdict::LostLease);
@@ -364,12 +364,11 @@ async fn settle(
         let (verdict, change) = decide(facts, Some(ticket.token), ask, now);
         verdicts.push(verdict);
         if let Some(change) = change {
-            sums.add(facts, &change);
             events.add(facts, &change);
-            changes.push(change);
+            changes.push((facts, change));
         }
     }
-    write(system, &changes, &sums).await?;
+    write(system, &changes).await?;
     let told = events.write(system, now).await?;
     Ok((verdicts, told))
 }
@@ -398,12 +397,9 @@ async fn look_for_suppressions(
     Ok(())
 }
 
-async fn write(system: &SystemScope, changes: &[Change], sums: &Sums) -> Result<(), DbErr> {
-    if changes.is_empty() {
-        return Ok(());
-    }
+async fn write(system: &SystemScope, changes: &[(&Facts, Change)]) -> Result<(), DbErr> {
     for some in changes.chunks(MOST_ROWS) {
         apply::write(system, some).await?;
     }
-    sums.write(system).await
+    Ok(())
 }

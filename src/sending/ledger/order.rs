@@ -9,10 +9,7 @@ use std::{collections::BTreeSet, time::Duration};
 use sea_orm::{DbBackend, DbErr};
 use uuid::Uuid;
 
-use super::{
-    claim::Want,
-    sql::{Sql, uuids},
-};
+use super::{claim::Want, sql::Sql};
 use crate::{clock::Timestamp, models::periods, tenancy::SystemScope};
 
 /// Periods that ended longer ago are not counted in any more.
@@ -48,7 +45,7 @@ pub(super) async fn take(
 fn of(sql: &mut Sql, column: &str, deliveries: &[Uuid], more: BTreeSet<Uuid>) {
     if !deliveries.is_empty() {
         sql.push(&format!("SELECT {column} FROM deliveries WHERE id IN "));
-        sql.list(uuids(deliveries));
+        sql.ids(deliveries);
     }
     if !more.is_empty() {
         sql.push(if deliveries.is_empty() { "VALUES " } else { " UNION VALUES " });

@@ -42,6 +42,14 @@ impl Sql {
         self.text.push(')');
     }
 
+    /// Adds ids in brackets, the last as often as it takes to make their number a power of two: few texts occur, and the
+    /// database knows them.
+    pub fn ids(&mut self, ids: &[Uuid]) {
+        let fill = ids.len().next_power_of_two() - ids.len();
+        let again = ids.last().into_iter().cycle().take(fill);
+        self.list(ids.iter().chain(again).map(|id| Value::from(*id)));
+    }
+
     /// Adds lists, separated by commas.
     pub fn rows<R: IntoIterator<Item = Value>>(&mut self, rows: impl IntoIterator<Item = R>) {
         for (nth, row) in rows.into_iter().enumerate() {

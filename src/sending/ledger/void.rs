@@ -4,7 +4,6 @@ use sea_orm::DbErr;
 use uuid::Uuid;
 
 use super::{
-    apply::Sums,
     decide::{Ask, decide},
     facts::{self, Holder},
     order, write,
@@ -24,14 +23,12 @@ pub async fn void(system: &SystemScope, holder: Holder, now: Timestamp) -> Resul
     order::take(system, &ids, &[], now).await?;
     let held = facts::read(system, &ids, Some(holder), Timestamp::default()).await?;
     let mut changes = Vec::with_capacity(held.len());
-    let mut sums = Sums::default();
     for facts in &held {
         if let (_, Some(change)) = decide(facts, None, &Ask::Void, now) {
-            sums.add(facts, &change);
-            changes.push(change);
+            changes.push((facts, change));
         }
     }
-    write(system, &changes, &sums).await?;
+    write(system, &changes).await?;
     let mut campaigns: Vec<_> = held.iter().map(|facts| (facts.account_id, facts.campaign_id)).collect();
     campaigns.sort_unstable();
     campaigns.dedup();
