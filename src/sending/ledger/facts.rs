@@ -1,11 +1,11 @@
 //! What the database says of a delivery at the moment of a decision, read under locks.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 
 use sea_orm::{DbBackend, DbErr, QueryResult};
 use uuid::Uuid;
 
-use super::sql::Sql;
+use super::{Ticket, decide::Ask, sql::Sql};
 use crate::{
     clock::Timestamp,
     models::{
@@ -139,7 +139,7 @@ pub(super) async fn read(
 
 /// Which of these addresses are suppressed in these accounts. Asked after the rows are locked, so that an unsubscription
 /// which waits for them comes after the mark, and one that did not is seen.
-pub(super) async fn suppressed(
+async fn suppressed(
     system: &SystemScope,
     addresses: &[(Uuid, AddressHash)],
 ) -> Result<HashSet<(Uuid, AddressHash)>, DbErr> {
@@ -196,4 +196,29 @@ impl Facts {
             suppressed: false,
         })
     }
+}
+
+/// Notes whose address is suppressed, of those that are to be marked.
+pub(super) async fn look_for_suppressions(
+    system: &SystemScope,
+    asks: &[(Ticket, &Ask)],
+    known: &mut HashMap<Uuid, Facts>,
+) -> Result<(), DbErr> {
+    let marks = asks.iter().filter_map(|(ticket, ask)| match ask {
+        Ask::Mark(address) => Some((ticket.delivery_id, *address)),
+        Ask::Record(..) | Ask::Void => None,
+    });
+    let addresses: Vec<(Uuid, (Uuid, AddressHash))> = marks
+        .filter_map(|(delivery, address)| Some((delivery, (known.get(&delivery)?.account_id, address))))
+        .collect();
+    let hashes: Vec<_> = addresses.iter().map(|(_, address)| *address).collect();
+    let suppressed = suppressed(system, &hashes).await?;
+    for (delivery, address) in addresses {
+        if suppressed.contains(&address)
+            && let Some(facts) = known.get_mut(&delivery)
+        {
+            facts.suppressed = true;
+        }
+    }
+    Ok(())
 }

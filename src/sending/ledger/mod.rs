@@ -352,7 +352,7 @@ async fn settle(
     let ids: Vec<Uuid> = asks.iter().map(|(ticket, _)| ticket.delivery_id).collect();
     let known = facts::read(system, &ids, None, read_since).await?;
     let mut known: HashMap<Uuid, Facts> = known.into_iter().map(|facts| (facts.delivery_id, facts)).collect();
-    look_for_suppressions(system, asks, &mut known).await?;
+    facts::look_for_suppressions(system, asks, &mut known).await?;
     let mut verdicts = Vec::with_capacity(asks.len());
     let mut changes = Vec::with_capacity(asks.len());
     let mut events = Events::default();
@@ -371,30 +371,6 @@ async fn settle(
     write(system, &changes).await?;
     let told = events.write(system, now).await?;
     Ok((verdicts, told))
-}
-
-async fn look_for_suppressions(
-    system: &SystemScope,
-    asks: &[(Ticket, &Ask)],
-    known: &mut HashMap<Uuid, Facts>,
-) -> Result<(), DbErr> {
-    let marks = asks.iter().filter_map(|(ticket, ask)| match ask {
-        Ask::Mark(address) => Some((ticket.delivery_id, *address)),
-        Ask::Record(..) | Ask::Void => None,
-    });
-    let addresses: Vec<(Uuid, (Uuid, AddressHash))> = marks
-        .filter_map(|(delivery, address)| Some((delivery, (known.get(&delivery)?.account_id, address))))
-        .collect();
-    let hashes: Vec<_> = addresses.iter().map(|(_, address)| *address).collect();
-    let suppressed = facts::suppressed(system, &hashes).await?;
-    for (delivery, address) in addresses {
-        if suppressed.contains(&address)
-            && let Some(facts) = known.get_mut(&delivery)
-        {
-            facts.suppressed = true;
-        }
-    }
-    Ok(())
 }
 
 async fn write(system: &SystemScope, changes: &[(&Facts, Change)]) -> Result<(), DbErr> {

@@ -14,6 +14,8 @@ use crate::{clock::Timestamp, models::periods, tenancy::SystemScope};
 
 /// Periods that ended longer ago are not counted in any more.
 const RECENT: Duration = Duration::from_secs(62 * 24 * 3600);
+/// How often periods are locked that gave way while they were waited for.
+const TRIES: usize = 5;
 
 /// Locks what these deliveries and claims will need, and makes the periods that claims count in.
 pub(super) async fn take(
@@ -29,16 +31,43 @@ pub(super) async fn take(
     if system.backend() != DbBackend::Postgres || (deliveries.is_empty() && wants.is_empty()) {
         return Ok(());
     }
-    let mut sql = Sql::new("SELECT account_id FROM account_periods WHERE account_id = ANY(ARRAY(");
-    of(&mut sql, "account_id", deliveries, accounts);
-    sql.push(")) AND period_end > ");
-    sql.value(now.minus(RECENT).micros().into());
-    sql.push(" ORDER BY account_id, period_start FOR UPDATE");
-    system.query(&sql.text, sql.values).await?;
+    hold_periods(system, deliveries, &accounts, now).await?;
     let mut sql = Sql::new("SELECT id FROM campaigns WHERE id = ANY(ARRAY(");
     of(&mut sql, "campaign_id", deliveries, campaigns);
     sql.push(")) ORDER BY id FOR SHARE");
     system.query(&sql.text, sql.values).await.map(drop)
+}
+
+/// Locks the periods; those of `accounts` hold `now`. Billing ends a period and begins the next in one commit, and who
+/// waited for the one is shown only rows that were there before: the next is locked by another look, or a test message
+/// could take the same last send. Nobody waits in a circle: of an account's periods the earliest is always the first.
+async fn hold_periods(
+    system: &SystemScope,
+    deliveries: &[Uuid],
+    accounts: &BTreeSet<Uuid>,
+    now: Timestamp,
+) -> Result<(), DbErr> {
+    for _ in 0..TRIES {
+        let mut sql = Sql::new(
+            "SELECT account_id, period_start, period_end FROM account_periods WHERE account_id = ANY(ARRAY(",
+        );
+        of(&mut sql, "account_id", deliveries, accounts.clone());
+        sql.push(")) AND period_end > ");
+        sql.value(now.minus(RECENT).micros().into());
+        sql.push(" ORDER BY account_id, period_start FOR UPDATE");
+        let mut open = BTreeSet::new();
+        for row in system.query(&sql.text, sql.values).await? {
+            let (start, end): (Timestamp, Timestamp) =
+                (row.try_get("", "period_start")?, row.try_get("", "period_end")?);
+            if start <= now && now < end {
+                open.insert(row.try_get::<Uuid>("", "account_id")?);
+            }
+        }
+        if accounts.is_subset(&open) {
+            return Ok(());
+        }
+    }
+    Err(DbErr::Custom("the period of an account changed again and again".into()))
 }
 
 /// `column` of the deliveries, and these. Neither column of a delivery ever changes, so that it is read without a lock.

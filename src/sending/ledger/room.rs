@@ -22,9 +22,7 @@ pub(super) struct Room {
     pub(super) unread: bool,
 }
 
-/// What the limits leave, if the lane may send at all. The period is there and locked (`order`), but for one that billing
-/// began while that waited for the one before it: a lock that is waited for shows only rows that were there before. It is
-/// locked here, or a test message could take the same last send.
+/// What the limits leave, if the lane may send at all. The period is there and locked (`order`).
 pub(super) async fn room(
     system: &SystemScope,
     want: &Want,
@@ -32,16 +30,12 @@ pub(super) async fn room(
     read_since: Timestamp,
 ) -> Result<Option<Room>, DbErr> {
     let lock = lock_sql(system.backend(), RowLock::Update);
-    let of = |table: &str| if lock.is_empty() { String::new() } else { format!("{lock} OF {table}") };
     let period = system
         .query_one(
-            &format!(
-                "SELECT p.period_start, p.sends, p.reserved, l.monthly_limit FROM account_periods p \
+            "SELECT p.period_start, p.sends, p.reserved, l.monthly_limit FROM account_periods p \
              JOIN accounts a ON a.id = p.account_id JOIN plans l ON l.id = a.plan_id \
              WHERE p.account_id = $1 AND p.period_start <= $2 AND p.period_end > $2 \
-             ORDER BY p.period_start DESC LIMIT 1{}",
-                of("p")
-            ),
+             ORDER BY p.period_start DESC LIMIT 1",
             [want.account_id.into(), now.micros().into()],
         )
         .await?;
@@ -49,6 +43,7 @@ pub(super) async fn room(
     let start = period.try_get("", "period_start")?;
     let used = period.try_get::<i64>("", "sends")? + period.try_get::<i64>("", "reserved")?;
     let sends = period.try_get::<i64>("", "monthly_limit")? - used;
+    let of = if lock.is_empty() { "" } else { " OF s" };
     let lane = system
         .query_one(
             &format!(
@@ -58,7 +53,7 @@ pub(super) async fn room(
                  LEFT JOIN mailboxes m ON m.account_id = s.account_id AND m.host = lower(s.imap_host) \
                  AND m.port = s.imap_port AND m.username = s.imap_username \
                  WHERE s.account_id = $1 AND s.id = $2 AND s.holder = $3 AND s.disabled_at IS NULL \
-                 AND s.deleted_at IS NULL AND k.status = 'active' AND k.deleted_at IS NULL{}", of("s")
+                 AND s.deleted_at IS NULL AND k.status = 'active' AND k.deleted_at IS NULL{lock}{of}"
             ),
             [want.account_id.into(), want.credential_id.into(), want.process_id.into()],
         )
