@@ -112,6 +112,13 @@ pub struct EngineSettings {
     pub shutdown: Duration,
 }
 
+impl EngineSettings {
+    /// How long the database may say nothing: by then others may have declared this process dead.
+    pub const fn patience(&self) -> Duration {
+        self.dead_after.saturating_mul(2)
+    }
+}
+
 /// The section `settings`, all as text so that a wrong value can be named.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]

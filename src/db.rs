@@ -12,12 +12,14 @@ use sea_orm::{
     DbBackend, DbErr, IntoDatabaseExecutor, IsolationLevel, SqliteTransactionMode, SqlxSqliteConnector,
     TransactionOptions, TransactionTrait,
     sqlx::{
-        self,
-        sqlite::{SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous},
+        self, Connection,
+        sqlite::{SqliteConnection, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous},
     },
 };
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
+/// How long a writer of SQLite waits for the writer of another process, or for what a writer of this one left running.
+const BUSY: Duration = Duration::from_secs(10);
 /// Page cache of a connection that reads, in KiB (negative by SQLite's convention). Another's commit empties it, so that
 /// it serves little more than a statement; what is not in it is in the system's cache.
 const READER_CACHE: &str = "-2000";
@@ -30,6 +32,17 @@ const CHECKPOINT_PAGES: &str = "8000";
 
 /// Rows that the thread of a connection may read ahead of whoever takes them: the longest page.
 const ROWS_AHEAD: usize = 1_001;
+
+/// A process whose machine is gone without a word leaves its locks to a server that would wait for hours; and whoever waits
+/// for such a lock is told so and asks again, instead of keeping what else it has locked.
+const POSTGRES_PATIENCE: &str = "SET idle_in_transaction_session_timeout = '60s'; SET lock_timeout = '5s'";
+
+/// SQLite ends a transaction by itself when the disk is full or broken
+/// (<https://www.sqlite.org/lang_transaction.html>, section 3). The driver's own ROLLBACK fails then, and it goes on
+/// counting from inside a transaction: its next BEGIN would be a savepoint, and its COMMIT none.
+fn is_between_transactions(connection: &SqliteConnection) -> bool {
+    !connection.is_in_transaction()
+}
 
 /// Opens the pool.
 ///
@@ -46,15 +59,13 @@ pub async fn connect(config: &config::Database) -> Result<DatabaseConnection, Db
         .sqlx_logging(config.enable_logging)
         .test_before_acquire_if_idle_for(Duration::from_secs(30))
         .map_sqlx_postgres_pool_opts(|pool| {
-            // A process whose machine is gone without a word leaves its locks to a server that would wait for hours.
             pool.after_connect(|connection, _| {
-                Box::pin(async move {
-                    sqlx::query("SET idle_in_transaction_session_timeout = '60s'")
-                        .execute(connection)
-                        .await
-                        .map(drop)
-                })
+                Box::pin(async move { sqlx::raw_sql(POSTGRES_PATIENCE).execute(connection).await.map(drop) })
             })
+        })
+        .map_sqlx_sqlite_before_acquire(|connection, _| {
+            let usable = is_between_transactions(connection);
+            Box::pin(async move { Ok(usable) })
         })
         .map_sqlx_sqlite_opts(|sqlite| {
             // FULL: with NORMAL a power cut can undo a committed mark, and that doubles a mail.
@@ -62,7 +73,7 @@ pub async fn connect(config: &config::Database) -> Result<DatabaseConnection, Db
                 .create_if_missing(true)
                 .journal_mode(SqliteJournalMode::Wal)
                 .synchronous(SqliteSynchronous::Full)
-                .busy_timeout(Duration::from_secs(10))
+                .busy_timeout(BUSY)
                 .row_buffer_size(ROWS_AHEAD)
                 .foreign_keys(true)
                 .pragma("cache_size", READER_CACHE)
@@ -94,10 +105,14 @@ impl Writer {
         let options = readers.connect_options().as_ref().clone().pragma("cache_size", WRITER_CACHE);
         let pool = SqlitePoolOptions::new()
             .max_connections(1)
-            .acquire_timeout(readers.options().get_acquire_timeout())
+            .acquire_timeout(BUSY.max(readers.options().get_acquire_timeout()))
             .idle_timeout(None)
             .max_lifetime(None)
             .test_before_acquire(false)
+            .before_acquire(|connection, _| {
+                let usable = is_between_transactions(connection);
+                Box::pin(async move { Ok(usable) })
+            })
             .connect_lazy_with(options);
         let pool = SqlxSqliteConnector::from_sqlx_sqlite_pool(pool);
         Self { pool, turn: Arc::new(Semaphore::new(1)) }

@@ -40,8 +40,14 @@ pub async fn run(app: AppContext, settings: EngineSettings, stop: CancellationTo
         tracing::info!(process = %ctx.process.id, "engine started");
         supervisor.run(settings.shutdown).await;
         heart.stop().await;
-        if let Err(error) = ctx.process.resign(&ctx.db).await {
-            tracing::warn!(process = %ctx.process.id, %error, "engine could not say that it stopped");
+        match tokio::time::timeout(HEART_STOPS_WITHIN, ctx.process.resign(&ctx.db)).await {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => {
+                tracing::warn!(process = %ctx.process.id, %error, "engine could not say that it stopped")
+            }
+            Err(_) => {
+                tracing::warn!(process = %ctx.process.id, "engine could not say in time that it stopped")
+            }
         }
         if stop.is_cancelled() {
             tracing::info!(process = %ctx.process.id, "engine stopped");

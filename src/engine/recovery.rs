@@ -12,7 +12,7 @@ use crate::state::AppState;
 pub(super) async fn run(ctx: EngineContext, state: AppState) -> LoopResult {
     let silent = Doorbell::default();
     loop {
-        if recover(&state).await? {
+        if tokio::time::timeout(state.settings.engine.patience(), recover(&state)).await?? {
             ctx.doorbells.sender.ring();
         }
         if !ctx.wait(&silent).await {

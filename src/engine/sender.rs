@@ -3,12 +3,13 @@
 //! It outlives its database: what is not answered is asked again, and the lanes at work go on meanwhile, because what
 //! they have written to a mail server only they can record.
 
-use std::{
-    collections::{HashMap, VecDeque},
-    time::Duration,
-};
+use std::{collections::HashMap, sync::Arc, time::Duration};
 
-use tokio::task::{Id, JoinError, JoinSet};
+use tokio::{
+    sync::Semaphore,
+    task::{Id, JoinError, JoinSet},
+    time::Instant,
+};
 use uuid::Uuid;
 
 use super::{
@@ -31,6 +32,14 @@ use crate::{
 
 /// How long after an error of the database lanes are looked for that a late commit may have taken.
 const UNSURE: Duration = Duration::from_secs(60);
+/// How many lanes are left at a time.
+const LEFT_AT_A_TIME: usize = 4;
+/// How long after a failure a lane is left again, and that much longer each time …
+const LEAVE_AGAIN: Duration = Duration::from_millis(50);
+/// … up to this.
+const LEAVE_AGAIN_MOST: Duration = Duration::from_secs(2);
+/// What a stop keeps of its time for the database.
+const STOP_MARGIN: Duration = Duration::from_millis(500);
 
 type Ended = Result<(Rest, bool), LaneError>;
 
@@ -44,16 +53,27 @@ struct Leaving {
     broken: bool,
 }
 
-/// The lanes at work.
+/// The lanes at work, and those that are being left.
 struct Sender {
     lanes: JoinSet<Ended>,
     by_task: HashMap<Id, Lane>,
-    leaving: VecDeque<Leaving>,
+    leaving: JoinSet<()>,
+    by_leaving: HashMap<Id, Lane>,
+    leave: Leave,
     /// Lanes may be held in this process's name that nobody works on: by an earlier run of this loop, or taken by a
     /// commit whose answer was lost. They are looked for until then, and until none is found.
-    unsure_until: Option<tokio::time::Instant>,
+    unsure_until: Option<Instant>,
     shared: LaneContext,
     most: usize,
+}
+
+/// What it takes to leave a lane.
+#[derive(Clone)]
+struct Leave {
+    state: AppState,
+    process_id: Uuid,
+    /// How many may be left at a time, so that those which wait for a lock leave the others a connection.
+    turns: Arc<Semaphore>,
     /// How long the database may say nothing.
     patience: Duration,
 }
@@ -61,18 +81,20 @@ struct Sender {
 /// Sends until shutdown; then nothing new is begun, and what is marked is finished in time.
 pub(super) async fn run(ctx: EngineContext, state: AppState) -> LoopResult {
     let settings = state.settings.engine;
-    let patience = settings.dead_after.saturating_mul(2);
+    let patience = settings.patience();
     let (ledger, writer) =
         Ledger::new(state.db.clone(), ctx.doorbells.webhooks.clone(), state.settings.inbox.fresh, patience);
     let mut writers = JoinSet::new();
     writers.spawn(writer.run());
+    let turns = Arc::new(Semaphore::new(LEFT_AT_A_TIME));
     let mut sender = Sender {
         lanes: JoinSet::new(),
         by_task: HashMap::new(),
-        leaving: VecDeque::new(),
-        unsure_until: Some(tokio::time::Instant::now()),
+        leaving: JoinSet::new(),
+        by_leaving: HashMap::new(),
+        leave: Leave { state: state.clone(), process_id: ctx.process.id, turns, patience },
+        unsure_until: Some(Instant::now()),
         most: settings.concurrency,
-        patience,
         shared: LaneContext {
             process_id: ctx.process.id,
             liveness: ctx.process.liveness.clone(),
@@ -83,41 +105,44 @@ pub(super) async fn run(ctx: EngineContext, state: AppState) -> LoopResult {
         },
     };
     // What an earlier run of this loop held in the name of this process is nobody's any more.
-    void_all(&sender.shared.state, Holder::Process(ctx.process.id)).await?;
+    void_all(&sender.leave.state, Holder::Process(ctx.process.id)).await?;
     while !ctx.shutdown.is_cancelled() {
-        sender.tend().await;
+        tokio::select! {
+            () = ctx.shutdown.cancelled() => break,
+            () = sender.tend() => {}
+        }
         tokio::select! {
             () = ctx.shutdown.cancelled() => {}
             () = ctx.doorbells.sender.wait(ctx.poll) => {}
             // It ends by a panic only, and nothing goes without it.
             _ = writers.join_next() => return Err("the ledger's writer ended".into()),
             Some(ended) = sender.lanes.join_next_with_id(), if !sender.lanes.is_empty() => sender.note(ended),
+            Some(left) = sender.leaving.join_next_with_id(), if !sender.leaving.is_empty() => sender.left(&left),
         }
     }
-    sender.stop(settings.shutdown.saturating_sub(Duration::from_millis(500))).await
+    sender.stop(writers, settings.shutdown.saturating_sub(STOP_MARGIN * 2)).await
 }
 
 impl Sender {
-    /// Leaves the lanes that ended and takes others. What fails is tried again at the next look: an error must not end
-    /// this loop, since the lanes at work would end with it.
+    /// Takes lanes, and frees those that nobody works on. What fails is tried again at the next look: an error must not
+    /// end this loop, since the lanes at work would end with it.
     async fn tend(&mut self) {
-        let patience = self.patience;
+        let patience = self.leave.patience;
         let done = tokio::time::timeout(patience, async {
-            [self.leave().await, self.free_idle().await, self.fill().await]
-                .into_iter()
-                .collect::<Result<(), _>>()
+            [self.free_idle().await, self.fill().await].into_iter().collect::<Result<(), _>>()
         });
         if let Err(error) = done.await.unwrap_or_else(|silent| Err(silent.into())) {
-            tracing::warn!(%error, "lanes are taken and left again when the database answers");
-            self.unsure_until = Some(tokio::time::Instant::now() + UNSURE);
+            tracing::warn!(%error, "lanes are taken again when the database answers");
+            self.unsure_until = Some(Instant::now() + UNSURE);
         }
     }
 
-    /// Takes as many lanes as there is room for.
+    /// Takes as many lanes as there is room for. One that is being left is not taken: it may be free already, and would be
+    /// left again while it works.
     async fn fill(&mut self) -> Result<(), BoxError> {
         let room = self.most.saturating_sub(self.lanes.len());
         let (db, process) = (&self.shared.state.db, self.shared.process_id);
-        let leaving: Vec<Uuid> = self.leaving.iter().map(|leaving| leaving.lane.credential_id).collect();
+        let leaving: Vec<Uuid> = self.by_leaving.values().map(|lane| lane.credential_id).collect();
         for lane in lanes::acquire(db, process, room, &leaving, Timestamp::now()).await? {
             let task = self.lanes.spawn(lane::run(self.shared.clone(), lane));
             self.by_task.insert(task.id(), lane);
@@ -128,7 +153,7 @@ impl Sender {
     /// Frees the lanes that this process holds and nobody works on. Rows that are locked are left for the next look.
     async fn free_idle(&mut self) -> Result<(), BoxError> {
         let Some(until) = self.unsure_until else { return Ok(()) };
-        let lanes = self.by_task.values().chain(self.leaving.iter().map(|leaving| &leaving.lane));
+        let lanes = self.by_task.values().chain(self.by_leaving.values());
         let at_work: Vec<Uuid> = lanes.map(|lane| lane.credential_id).collect();
         let whose = Idle::Of(self.shared.process_id, &at_work);
         let left = SystemScope::in_transaction(&self.shared.state.db, async |system| {
@@ -136,14 +161,14 @@ impl Sender {
             lanes::count_idle(system, whose).await
         })
         .await?;
-        if left == 0 && tokio::time::Instant::now() >= until {
+        if left == 0 && Instant::now() >= until {
             self.unsure_until = None;
         }
         Ok(())
     }
 
-    /// Notes how a lane ended. One that broke down with its database rests for a moment, one that panicked as if its
-    /// server were in trouble.
+    /// Notes how a lane ended, and begins to leave it. One that broke down with its database rests for a moment, one that
+    /// panicked as if its server were in trouble.
     fn note(&mut self, ended: Result<(Id, Ended), JoinError>) {
         let (id, ended) = match ended {
             Ok((id, ended)) => (id, ended.map_err(|error| (error.to_string(), false))),
@@ -159,48 +184,78 @@ impl Sender {
                 (if panicked { Rest::Trouble(until) } else { Rest::Pause(until) }, false, true)
             }
         };
-        self.leaving.push_back(Leaving { lane, rest, served, broken });
+        let task = self.leaving.spawn(self.leave.clone().until_done(Leaving { lane, rest, served, broken }));
+        self.by_leaving.insert(task.id(), lane);
     }
 
-    /// Leaves the lanes whose tasks ended, up to the first that cannot be left: it comes last at the next look, so that it
-    /// holds up no other.
-    async fn leave(&mut self) -> Result<(), BoxError> {
-        while let Some(leaving) = self.leaving.front().copied() {
-            let left = self.leave_one(leaving).await;
-            self.leaving.pop_front();
-            if left.is_err() {
-                self.leaving.push_back(leaving);
-                return left;
+    /// Notes that a lane was left.
+    fn left(&mut self, left: &Result<(Id, ()), JoinError>) {
+        let id = match left {
+            Ok((id, ())) => *id,
+            Err(error) => {
+                tracing::error!(%error, "a lane could not be left");
+                self.unsure_until = Some(Instant::now());
+                error.id()
             }
-        }
-        Ok(())
-    }
-
-    /// A lane may be left twice, where the answer to the first time was lost.
-    async fn leave_one(&self, Leaving { lane, rest, served, broken }: Leaving) -> Result<(), BoxError> {
-        let state = &self.shared.state;
-        let fresh = state.settings.inbox.fresh;
-        // It waits for the campaign, and so for a claim whose commit is still under way: then all that is held is seen.
-        lanes::release(&state.db, self.shared.process_id, &lane, (&rest, served), fresh).await?;
-        if broken {
-            void_all(state, Holder::Lane(self.shared.process_id, lane.credential_id)).await?;
-        }
-        Ok(())
+        };
+        self.by_leaving.remove(&id);
     }
 
     /// Lets lanes finish what is marked; what is not finished in time is uncertain.
-    async fn stop(mut self, within: Duration) -> LoopResult {
-        let until = tokio::time::Instant::now() + within;
+    async fn stop(mut self, mut writers: JoinSet<()>, within: Duration) -> LoopResult {
+        let until = Instant::now() + within;
         while let Ok(Some(ended)) = tokio::time::timeout_at(until, self.lanes.join_next_with_id()).await {
             self.note(ended);
         }
         self.lanes.shutdown().await;
         self.by_task.clear();
-        let left = self.leave().await;
-        self.leaving.clear();
-        void_all(&self.shared.state, Holder::Process(self.shared.process_id)).await?;
-        self.unsure_until = Some(tokio::time::Instant::now());
-        self.free_idle().await.and(left)
+        let Self { leave, mut leaving, mut by_leaving, shared, .. } = self;
+        // What lanes asked for last is written before what they held is voided.
+        drop(shared.ledger);
+        let until = until.max(Instant::now() + STOP_MARGIN);
+        let drained = async {
+            while writers.join_next().await.is_some() {}
+            while let Some(left) = leaving.join_next_with_id().await {
+                by_leaving.remove(&left.map_or_else(|error| error.id(), |(id, ())| id));
+            }
+        };
+        if tokio::time::timeout_at(until, drained).await.is_err() {
+            tracing::warn!(lanes = by_leaving.len(), "some lanes could not be left in time");
+        }
+        leaving.shutdown().await;
+        void_all(&leave.state, Holder::Process(leave.process_id)).await?;
+        let free = async |system: &SystemScope| {
+            lanes::free(system, Idle::Of(leave.process_id, &[]), Timestamp::now()).await
+        };
+        SystemScope::in_transaction(&leave.state.db, free).await?;
+        Ok(())
+    }
+}
+
+impl Leave {
+    /// Leaves a lane, and tries until it is done. It may be left twice, where the answer to the first time was lost.
+    async fn until_done(self, leaving: Leaving) {
+        let mut tries = 0;
+        loop {
+            let done = async {
+                let _turn = self.turns.acquire().await?;
+                tokio::time::timeout(self.patience, self.once(leaving)).await?
+            };
+            let Err(error) = done.await else { return };
+            tracing::warn!(lane = %leaving.lane.credential_id, %error, "the lane is left when the database lets it go");
+            tries += 1;
+            tokio::time::sleep(LEAVE_AGAIN.saturating_mul(tries).min(LEAVE_AGAIN_MOST)).await;
+        }
+    }
+
+    async fn once(&self, Leaving { lane, rest, served, broken }: Leaving) -> Result<(), BoxError> {
+        let fresh = self.state.settings.inbox.fresh;
+        // It waits for the campaign, and so for a claim whose commit is still under way: then all that is held is seen.
+        lanes::release(&self.state.db, self.process_id, &lane, (&rest, served), fresh).await?;
+        if broken {
+            void_all(&self.state, Holder::Lane(self.process_id, lane.credential_id)).await?;
+        }
+        Ok(())
     }
 }
 

@@ -16,10 +16,11 @@ use super::{ApiError, ApiResult};
 const SQLITE_PASSING: [i32; 3] = [5, 6, 13];
 
 /// States of `PostgreSQL` that pass: idle in a transaction for too long, a standby that is not yet the primary,
-/// serialization failure, deadlock, disk full, out of memory, too many connections, shutting down, crashed, starting
+/// serialization failure, deadlock, disk full, out of memory, too many connections, a lock waited for in vain, shutting
+/// down, crashed, starting
 /// (<https://www.postgresql.org/docs/current/errcodes-appendix.html>).
-const PASSING_STATES: [&str; 10] =
-    ["25P03", "25006", "40001", "40P01", "53100", "53200", "53300", "57P01", "57P02", "57P03"];
+const PASSING_STATES: [&str; 11] =
+    ["25P03", "25006", "40001", "40P01", "53100", "53200", "53300", "55P03", "57P01", "57P02", "57P03"];
 
 /// A constraint of the schema, as the two databases name it when it is violated.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use moka::future::Cache;
-use sea_orm::DbErr;
+use sea_orm::{ConnAcquireErr, DbErr};
 use uuid::Uuid;
 
 use super::{aside::aside, lanes::Lane, render::StepTemplates, smtp::Endpoint};
@@ -74,8 +74,14 @@ impl Sender {
 /// Loads what a lane needs; `None` when campaign or credential are gone.
 ///
 /// # Errors
-/// What the database refuses, or a stored value that cannot be read.
+/// What the database refuses, its silence, or a stored value that cannot be read.
 pub async fn load(state: &AppState, lane: &Lane) -> Result<Option<(Arc<Program>, Sender)>, DbErr> {
+    let silence = || Err(DbErr::ConnectionAcquire(ConnAcquireErr::Timeout));
+    let read = tokio::time::timeout(state.settings.engine.patience(), read(state, lane));
+    read.await.unwrap_or_else(|_| silence())
+}
+
+async fn read(state: &AppState, lane: &Lane) -> Result<Option<(Arc<Program>, Sender)>, DbErr> {
     let system = SystemScope::new(Conn::Pool(state.db.pool().clone()));
     let row = system
         .query_one(

@@ -1,7 +1,7 @@
 //! The disk is full while a campaign goes out. For SQLite, whose files can be bounded for one process: what cannot be
 //! stored is not sent, and with room again everybody is written to once.
 
-use sea_orm::DbBackend;
+use sea_orm::{ConnectionTrait, DbBackend};
 use testkit::{child::Child, sink::Sink, wait::eventually};
 
 use super::engine_process;
@@ -51,6 +51,35 @@ async fn a_full_disk_stops_the_sending_and_loses_and_doubles_nothing() {
         for person in &people {
             assert_eq!(sink.messages_to(person).len(), 1, "{person}");
         }
+    })
+    .await;
+}
+
+/// SQLite rolls back by itself when a page has no room; what the process writes later must be as durable as before.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_written_after_a_full_disk_is_there_for_others() {
+    world(|w| async move {
+        if w.db().backend() != DbBackend::Sqlite {
+            return;
+        }
+        let write = async |sql: &str, keep: bool| {
+            let tx = w.db().begin().await.unwrap();
+            let written = tx.connection().execute_unprepared(sql).await;
+            if keep {
+                tx.commit().await.unwrap()
+            } else {
+                drop(tx)
+            }
+            written
+        };
+        write("CREATE TABLE notes (n INTEGER)", true).await.unwrap();
+        let large = "PRAGMA max_page_count = 1; INSERT INTO notes SELECT randomblob(1000000)";
+        let full = write(large, false).await.unwrap_err();
+        assert!(full.to_string().contains("full"), "{full}");
+        write("PRAGMA max_page_count = 1000000000", false).await.unwrap();
+        write("INSERT INTO notes VALUES (1)", false).await.unwrap();
+        write("INSERT INTO notes VALUES (2)", true).await.unwrap();
+        assert_eq!(w.number("SELECT sum(n) FROM notes", []).await, 2, "seen on another connection");
     })
     .await;
 }

@@ -232,12 +232,21 @@ impl Writer {
         }
     }
 
+    /// Where the database says nothing, it need not be asked for each of the others.
     async fn one_by_one(&self, entries: Vec<Entry>) {
+        let mut silent = None;
         for entry in entries {
             let alone = vec![entry];
+            if let Some(error) = &silent {
+                answer(alone, Err(DbErr::clone(error)));
+                continue;
+            }
             match self.in_time(self.prepare(&alone)).await {
                 Ok(prepared) => self.conclude(alone, prepared).await,
-                Err(error) => answer(alone, Err(error)),
+                Err(error) => {
+                    silent = Some(error.clone()).filter(is_silence);
+                    answer(alone, Err(error));
+                }
             }
         }
     }

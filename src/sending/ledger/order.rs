@@ -14,6 +14,9 @@ use crate::{clock::Timestamp, models::periods, tenancy::SystemScope};
 
 /// Periods that ended longer ago are not counted in any more.
 const RECENT: Duration = Duration::from_secs(62 * 24 * 3600);
+/// Nothing that may go on for long keeps such a lock. Who waits for one that is kept holds up all lanes: the commit is given
+/// up then, and its entries go one by one.
+const PATIENCE: &str = "SET LOCAL lock_timeout = '500ms'";
 /// How often periods are locked that gave way while they were waited for.
 const TRIES: usize = 5;
 
@@ -31,6 +34,7 @@ pub(super) async fn take(
     if system.backend() != DbBackend::Postgres || (deliveries.is_empty() && wants.is_empty()) {
         return Ok(());
     }
+    system.execute(PATIENCE, []).await?;
     hold_periods(system, deliveries, &accounts, now).await?;
     let mut sql = Sql::new("SELECT id FROM campaigns WHERE id = ANY(ARRAY(");
     of(&mut sql, "campaign_id", deliveries, campaigns);
