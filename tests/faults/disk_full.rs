@@ -73,7 +73,7 @@ async fn what_is_written_after_a_full_disk_is_there_for_others() {
             written
         };
         write("CREATE TABLE notes (n INTEGER)", true).await.unwrap();
-        let large = "PRAGMA max_page_count = 1; INSERT INTO notes SELECT randomblob(1000000)";
+        let large = "PRAGMA max_page_count = 1; INSERT INTO notes VALUES (randomblob(1000000))";
         let full = write(large, false).await.unwrap_err();
         assert!(full.to_string().contains("full"), "{full}");
         write("PRAGMA max_page_count = 1000000000", false).await.unwrap();

@@ -252,7 +252,8 @@ async fn a_campaign_that_somebody_keeps_locked_holds_up_no_other() {
         let hold = sink.hold(Point::AfterDot, Matcher::Connection(1));
         let (mine, hers) = (addresses("mine", 1), addresses("hers", PEOPLE));
         let stuck = dispatched(&w.alice, &campaign(&[credential(&sink, "one@sender.test")], 1), &mine).await;
-        let engine = engine_process(&w).start().unwrap();
+        // What waits for the lock is not silence, which would be given up after twice this.
+        let engine = engine_process(&w).env("ENGINE_DEAD_AFTER_SECONDS", "60").start().unwrap();
         hold.reached(DEADLINE).await.unwrap();
         let forgotten = w.db().begin().await.unwrap();
         let lock = format!("SELECT 1 FROM campaigns WHERE id = '{stuck}' FOR UPDATE");
