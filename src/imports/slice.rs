@@ -22,7 +22,7 @@ use crate::{
 /// Rows of the first slice. A slice's transaction is the only writer of SQLite, and must be short.
 const FIRST_ROWS: u64 = 4_000;
 /// The fewest and the most rows of a later one.
-const ROWS: std::ops::RangeInclusive<u64> = 500..=16_000;
+const ROWS: std::ops::RangeInclusive<u64> = 500..=8_000;
 /// The most bytes of a slice, for rows that are large.
 const MOST_BYTES: usize = 4 << 20;
 /// How long the transaction of a slice is to take: well under the half second that nobody may hold SQLite's writer.
