@@ -9,8 +9,8 @@ use std::{sync::Arc, time::Duration};
 use loco_rs::config;
 use sea_orm::{
     AccessMode, ConnectOptions, Database, DatabaseConnection, DatabaseExecutor, DatabaseTransaction,
-    DbBackend, DbErr, IntoDatabaseExecutor, IsolationLevel, SqliteTransactionMode, SqlxSqliteConnector,
-    TransactionOptions, TransactionTrait,
+    DbBackend, DbErr, IntoDatabaseExecutor, IsolationLevel, SqliteTransactionMode, SqlxPostgresConnector,
+    SqlxSqliteConnector, TransactionOptions, TransactionTrait,
     sqlx::{
         self, Connection,
         sqlite::{SqliteConnection, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous},
@@ -18,6 +18,8 @@ use sea_orm::{
 };
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
+/// Connections of one who writes apart: one at a time, and others in place of those that fell silent.
+const APART: u32 = 4;
 /// How long a writer of SQLite waits for the writer of another process, or for what a writer of this one left running.
 const BUSY: Duration = Duration::from_secs(10);
 /// Page cache of a connection that reads, in KiB (negative by SQLite's convention). Another's commit empties it, so that
@@ -124,6 +126,19 @@ impl Db {
     pub fn new(pool: DatabaseConnection) -> Self {
         let writer = (pool.get_database_backend() == DbBackend::Sqlite).then(|| Writer::beside(&pool));
         Self { pool, writer }
+    }
+
+    /// The same database through few connections of its own, for one who writes often and one thing after the other: what
+    /// it says stays prepared there. On SQLite there is such a connection anyway.
+    pub fn apart(&self) -> Self {
+        if self.backend() != DbBackend::Postgres {
+            return self.clone();
+        }
+        let shared = self.pool.get_postgres_connection_pool();
+        let few =
+            shared.options().clone().min_connections(0).max_connections(APART).test_before_acquire(false);
+        let few = few.connect_lazy_with(shared.connect_options().as_ref().clone());
+        Self { pool: SqlxPostgresConnector::from_sqlx_postgres_pool(few), writer: None }
     }
 
     /// For reading outside a transaction.

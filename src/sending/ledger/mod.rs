@@ -281,6 +281,9 @@ impl Writer {
         order::take(&system, &ids, &wants, now).await?;
         let (verdicts, told) = settle(&system, &asks, now, now.minus(self.fresh)).await?;
         let mut claims = Vec::new();
+        if !wants.is_empty() {
+            order::before_claims(&system).await?;
+        }
         for want in wants {
             claims.push(claim::claim(&system, want, now, now.minus(self.fresh)).await?);
         }

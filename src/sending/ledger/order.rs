@@ -15,8 +15,12 @@ use crate::{clock::Timestamp, models::periods, tenancy::SystemScope};
 /// Periods that ended longer ago are not counted in any more.
 const RECENT: Duration = Duration::from_secs(62 * 24 * 3600);
 /// Nothing that may go on for long keeps such a lock. Who waits for one that is kept holds up all lanes: the commit is given
-/// up then, and its entries go one by one.
-const PATIENCE: &str = "SET LOCAL lock_timeout = '500ms'";
+/// up then, and its entries go one by one. And what a change reads is found by keys alone, whichever they are: to plan
+/// that anew for each set of them takes longer than to read it.
+const SETTLING: &str = "SELECT set_config('lock_timeout', '500ms', true), \
+                        set_config('plan_cache_mode', 'force_generic_plan', true)";
+/// What is due is found by plans that know the limits.
+const CLAIMING: &str = "SET LOCAL plan_cache_mode = auto";
 /// How often periods are locked that gave way while they were waited for.
 const TRIES: usize = 5;
 
@@ -34,12 +38,20 @@ pub(super) async fn take(
     if system.backend() != DbBackend::Postgres || (deliveries.is_empty() && wants.is_empty()) {
         return Ok(());
     }
-    system.execute(PATIENCE, []).await?;
+    system.query(SETTLING, []).await?;
     hold_periods(system, deliveries, &accounts, now).await?;
     let mut sql = Sql::new("SELECT id FROM campaigns WHERE id = ANY(ARRAY(");
     of(&mut sql, "campaign_id", deliveries, campaigns);
     sql.push(")) ORDER BY id FOR SHARE");
     system.query(&sql.text, sql.values).await.map(drop)
+}
+
+/// What claims ask for comes behind what is settled.
+pub(super) async fn before_claims(system: &SystemScope) -> Result<(), DbErr> {
+    if system.backend() == DbBackend::Postgres {
+        system.execute(CLAIMING, []).await?;
+    }
+    Ok(())
 }
 
 /// Locks the periods; those of `accounts` hold `now`. Billing ends a period and begins the next in one commit, and who
