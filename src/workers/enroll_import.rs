@@ -16,7 +16,7 @@ use crate::{
         enrollments::{CHUNK, DeadDomains, domains},
         states::JobStatus,
     },
-    sending::enrolling::dead_domains,
+    sending::{enrolling::dead_domains, points},
     state::AppState,
     tenancy::{Conn, Scope, SystemScope},
 };
@@ -79,9 +79,12 @@ async fn slice(state: &AppState, args: Args) -> ApiResult<JobStatus> {
     };
     let job = SystemScope::in_transaction(&state.db, async |system| {
         let scope = system.account(args.account_id);
-        enroll_jobs::advance(&scope, job, CHUNK, &dead, Timestamp::now()).await
+        let job = enroll_jobs::advance(&scope, job, CHUNK, &dead, Timestamp::now()).await?;
+        points::reach("enroll_before_commit");
+        ApiResult::Ok(job)
     })
     .await?;
+    points::reach("enroll_after_commit");
     Ok(job.status)
 }
 

@@ -45,6 +45,7 @@ pub struct Builder {
     arguments: Vec<OsString>,
     environment: BTreeMap<OsString, OsString>,
     dir: PathBuf,
+    user: Option<(u32, u32)>,
     /// Removed with the last builder and child that use it.
     own_dir: Arc<TempDir>,
     started: Arc<AtomicUsize>,
@@ -66,6 +67,12 @@ impl Builder {
     /// Sets an environment variable. Of this process's only what every program needs is passed on.
     pub fn env(mut self, name: impl Into<OsString>, value: impl Into<OsString>) -> Self {
         self.environment.insert(name.into(), value.into());
+        self
+    }
+
+    /// Runs as the user and group of these ids instead of as this process's.
+    pub const fn user(mut self, user: u32, group: u32) -> Self {
+        self.user = Some((user, group));
         self
     }
 
@@ -116,6 +123,9 @@ impl Builder {
             .current_dir(&self.dir)
             .stdin(Stdio::null())
             .kill_on_drop(true);
+        if let Some((user, group)) = self.user {
+            command.uid(user).gid(group);
+        }
         command
     }
 }
@@ -142,6 +152,7 @@ impl Child {
             arguments: Vec::new(),
             environment: BTreeMap::new(),
             dir: own_dir.path().to_owned(),
+            user: None,
             own_dir,
             started: Arc::default(),
         })
@@ -242,6 +253,14 @@ impl Child {
     /// It cannot be signalled.
     pub fn terminate(&self) -> io::Result<()> {
         self.signal(Signal::SIGTERM)
+    }
+
+    /// Has it end at once and in order where it knows SIGQUIT so, as a PostgreSQL server does.
+    ///
+    /// # Errors
+    /// It cannot be signalled.
+    pub fn quit(&self) -> io::Result<()> {
+        self.signal(Signal::SIGQUIT)
     }
 
     /// Waits until it has ended.

@@ -5,6 +5,7 @@
 pub mod api;
 pub mod child;
 pub mod imap;
+pub mod postgres;
 pub mod proxy;
 pub mod receiver;
 pub mod sink;

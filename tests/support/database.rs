@@ -102,6 +102,8 @@ pub struct Database {
     name: String,
     /// How to reach it.
     pub uri: String,
+    /// The server that it is on; none for a file.
+    at: Option<String>,
 }
 
 impl Database {
@@ -117,11 +119,20 @@ impl Database {
             fs::copy(template_file(template), file(&name)).unwrap();
             format!("sqlite://{}?mode=rwc", file(&name).display())
         };
-        Self { name, uri }
+        Self { name, uri, at: server() }
+    }
+
+    /// A fresh one on this server, which need not be that of the run.
+    pub async fn create_at(server: &str) -> Self {
+        let name = format!("ampout_test_{}", uuid::Uuid::now_v7().simple());
+        administer(server, &format!("CREATE DATABASE {name}")).await.unwrap();
+        let uri = named(server, &name);
+        migrate(&uri).await;
+        Self { name, uri, at: Some(server.to_owned()) }
     }
 
     pub async fn remove(self) {
-        if let Some(server) = server() {
+        if let Some(server) = self.at {
             administer(&server, &format!("DROP DATABASE IF EXISTS {} WITH (FORCE)", self.name))
                 .await
                 .unwrap();

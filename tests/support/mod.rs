@@ -13,4 +13,4 @@ mod world;
 
 pub use database::Database;
 pub use enrolling::id_of;
-pub use world::{Client, World, world, world_with};
+pub use world::{Client, World, world, world_in, world_with};

@@ -180,10 +180,18 @@ where
     F: FnOnce(World) -> Fut,
     Fut: Future<Output = ()>,
 {
+    world_in(Database::create().await, variables, test).await;
+}
+
+/// The same in this database.
+pub async fn world_in<F, Fut>(database: Database, variables: &[(&'static str, String)], test: F)
+where
+    F: FnOnce(World) -> Fut,
+    Fut: Future<Output = ()>,
+{
     // RUST_LOG=ampout=debug shows what the application says while a test runs.
     let filter = tracing_subscriber::EnvFilter::from_default_env();
     tracing_subscriber::fmt().with_env_filter(filter).with_test_writer().try_init().ok();
-    let database = Database::create().await;
     let master_key = BASE64_STANDARD.encode(crypto::random_bytes::<32>());
     let conformance = Conformance::default();
     let (ctx, server) = boot(&database.uri, &master_key, variables, &conformance).await;

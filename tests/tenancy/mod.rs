@@ -3,3 +3,4 @@
 mod coverage;
 pub mod operations;
 mod replay;
+mod scope;

@@ -118,6 +118,11 @@ impl Sink {
         self.shared.greetings.lock().next.extend(greetings);
     }
 
+    /// From now on it pauses so long, in whole milliseconds, before each byte that it says, on all connections.
+    pub fn drip(&self, pause: Duration) {
+        self.shared.drip.set(pause);
+    }
+
     /// Changes whom it lets in from now on.
     pub fn set_auth(&self, auth: Auth) {
         *self.shared.auth.lock() = auth;

@@ -21,6 +21,7 @@ use super::message::Message;
 use super::session::Session;
 use super::store::{Keep, Observer, Store};
 use super::tls::{Identity, Tls};
+use super::wire::Drip;
 
 /// How the sink opens a connection.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -205,6 +206,7 @@ impl Builder {
             silence: Notify::new(),
             auth: Mutex::new(self.auth),
             greetings: Mutex::new(Greetings { next: VecDeque::new(), usual: self.greeting }),
+            drip: Arc::default(),
         });
         let mut tasks = JoinSet::new();
         tasks.spawn(accept(listener, Arc::clone(&shared)));
@@ -223,6 +225,7 @@ pub(super) struct Shared {
     pub(super) silence: Notify,
     pub(super) auth: Mutex<Auth>,
     pub(super) greetings: Mutex<Greetings>,
+    pub(super) drip: Arc<Drip>,
 }
 
 /// The greetings of the next connections, then the usual one.

@@ -80,7 +80,7 @@ impl Session {
     }
 
     fn connect(&mut self, stream: Box<dyn Duplex>) {
-        self.wire = Some(Wire::new(stream, self.shared.options.max_size));
+        self.wire = Some(Wire::new(stream, self.shared.options.max_size, Arc::clone(&self.shared.drip)));
     }
 
     async fn secure(&mut self, stream: Box<dyn Duplex>) -> Flow {

@@ -4,10 +4,14 @@
 
 use std::future::pending;
 use std::io;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use bytes::BytesMut;
 use memchr::{memchr, memmem};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::time::sleep;
 
 /// How much room each read is given.
 const CHUNK: usize = 32 * 1024;
@@ -20,17 +24,34 @@ const READ_AHEAD: usize = 1024 * 1024;
 pub(super) trait Duplex: AsyncRead + AsyncWrite + Send + Unpin {}
 impl<T: AsyncRead + AsyncWrite + Send + Unpin> Duplex for T {}
 
+/// How slowly a sink speaks: the pause before each byte in milliseconds, 0 for none.
+#[derive(Debug, Default)]
+pub(super) struct Drip(AtomicU64);
+
+impl Drip {
+    pub(super) fn set(&self, pause: Duration) {
+        self.0.store(u64::try_from(pause.as_millis()).unwrap_or(u64::MAX), Ordering::Release);
+    }
+
+    fn pause(&self) -> Option<Duration> {
+        let millis = self.0.load(Ordering::Acquire);
+        (millis > 0).then(|| Duration::from_millis(millis))
+    }
+}
+
 /// A connection with its buffers.
 pub(super) struct Wire {
     stream: Box<dyn Duplex>,
     input: BytesMut,
     output: Vec<u8>,
     longest_body: usize,
+    drip: Arc<Drip>,
 }
 
 impl Wire {
-    pub(super) fn new(stream: Box<dyn Duplex>, longest_body: usize) -> Self {
-        Self { stream, input: BytesMut::with_capacity(CHUNK), output: Vec::with_capacity(1024), longest_body }
+    pub(super) fn new(stream: Box<dyn Duplex>, longest_body: usize, drip: Arc<Drip>) -> Self {
+        let (input, output) = (BytesMut::with_capacity(CHUNK), Vec::with_capacity(1024));
+        Self { stream, input, output, longest_body, drip }
     }
 
     /// The stream without its buffers: what the client sent ahead of STARTTLS is dropped (RFC 3207 section 6).
@@ -57,9 +78,21 @@ impl Wire {
     /// Writes what is queued.
     pub(super) async fn flush(&mut self) -> io::Result<()> {
         if !self.output.is_empty() {
-            self.stream.write_all(&self.output).await?;
+            match self.drip.pause() {
+                Some(pause) => self.drip_out(pause).await?,
+                None => self.stream.write_all(&self.output).await?,
+            }
             self.stream.flush().await?;
             self.output.clear();
+        }
+        Ok(())
+    }
+
+    async fn drip_out(&mut self, pause: Duration) -> io::Result<()> {
+        for byte in &self.output {
+            sleep(pause).await;
+            self.stream.write_all(&[*byte]).await?;
+            self.stream.flush().await?;
         }
         Ok(())
     }

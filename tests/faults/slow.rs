@@ -1,0 +1,93 @@
+//! A mail server that says one byte a second. No single read is late, so only a bound on each phase as a whole ends it:
+//! the lane gives up, and nothing is noted as sent that the server did not say it took.
+
+use std::time::Duration;
+
+use ampout::{
+    clock::Timestamp,
+    engine::{Doorbell, Process},
+    sending::{
+        lane::{self, LaneContext},
+        lanes::{self, Rest},
+        ledger::Ledger,
+        smtp::Timeouts,
+    },
+};
+use rstest::rstest;
+use testkit::sink::{Matcher, Point, Sink};
+use tokio_util::sync::CancellationToken;
+
+use crate::support::{World, campaign::*, world};
+
+const PEOPLE: usize = 3;
+
+/// Of every phase. Each byte comes in half of it, so that whoever bounds reads only would read for ever.
+const PHASE: Duration = Duration::from_secs(2);
+
+const fn timeouts() -> Timeouts {
+    Timeouts {
+        connect: DEADLINE,
+        command: DEADLINE,
+        before_data: PHASE,
+        data: PHASE,
+        body: DEADLINE,
+        final_reply: PHASE,
+        quit: PHASE,
+    }
+}
+
+/// Works the one lane that is awake until it rests.
+async fn worked(w: &World) -> (Rest, bool) {
+    let db = w.db();
+    let process = Process::register(&w.ctx.db, "slow", Duration::from_secs(60)).await.unwrap();
+    let lane = lanes::acquire(&db, process.id, 1, Timestamp::now()).await.unwrap()[0];
+    let (ledger, writer) = Ledger::new(db, Doorbell::default(), Duration::from_secs(60));
+    let writing = tokio::spawn(writer.run());
+    let ctx = LaneContext {
+        state: w.state(),
+        ledger,
+        process_id: process.id,
+        liveness: process.liveness.clone(),
+        stop: CancellationToken::new(),
+        timeouts: timeouts(),
+    };
+    let rested = tokio::time::timeout(DEADLINE, lane::run(ctx, lane)).await;
+    writing.await.unwrap();
+    rested.expect("a byte a second holds the lane for ever").unwrap()
+}
+
+#[rstest]
+#[case::at_the_greeting(Point::AfterConnect, "queued", 0)]
+#[case::at_the_answer_to_rcpt(Point::AfterRcpt, "queued", 0)]
+#[case::at_the_answer_to_data(Point::BeforeDataReply, "queued", 0)]
+#[case::at_the_answer_to_the_final_dot(Point::AfterDot, "uncertain", 1)]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_server_that_says_a_byte_a_second_is_given_up_and_nothing_counts_as_sent(
+    #[case] point: Point,
+    #[case] state: &'static str,
+    #[case] arrived: u64,
+) {
+    world(|w| async move {
+        let sink = Sink::start().await.unwrap();
+        let hold = sink.hold(point, Matcher::Any);
+        let people = addresses("ok", PEOPLE);
+        dispatched(&w.alice, &campaign(&[credential(&sink, "one@sender.test")], 1), &people).await;
+        let slowed = async {
+            hold.reached(DEADLINE).await.unwrap();
+            sink.drip(Duration::from_secs(1));
+            hold.release();
+        };
+        let ((rest, served), ()) = tokio::join!(worked(&w), slowed);
+        assert!(matches!(rest, Rest::Trouble(_)) && !served, "{rest:?}");
+        let count = "SELECT count(*) FROM deliveries WHERE attempts = 0 AND state = ";
+        let in_state = w.number(&format!("{count}'{state}'"), []).await;
+        let queued = w.number(&format!("{count}'queued'"), []).await;
+        let expected = if state == "queued" { (3, 3) } else { (1, 2) };
+        assert_eq!((in_state, queued), expected);
+        assert_eq!(sink.count(), arrived);
+        assert_eq!(w.number("SELECT sends FROM account_periods", []).await, 0);
+        let uncertain = i64::from(state == "uncertain");
+        assert_eq!(w.number("SELECT reserved FROM account_periods", []).await, uncertain);
+    })
+    .await;
+}
