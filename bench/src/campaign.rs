@@ -1,17 +1,21 @@
 //! How fast campaigns go out: messages per second from dispatch to the last final dot, into a sink in this process that
 //! only counts; and what was lost or doubled. Contacts get one step with three merge fields, and nothing waits.
 
-use std::time::{Duration, Instant};
+use std::{
+    net::SocketAddr,
+    time::{Duration, Instant},
+};
 
 use clap::Args;
 use serde_json::{Value, json};
 use testkit::{
-    api::{Api, Error, text},
+    api::{Api, Error, number, text},
+    proxy::Proxy,
     sink::{Keep, Sink},
     wait::eventually,
 };
 
-use crate::{app::App, process::Usage, say};
+use crate::{app::App, people, process::Used, say, waiting};
 
 /// As many as are enrolled at once, while the client waits.
 const CHUNK: u64 = 10_000;
@@ -21,10 +25,33 @@ const CHUNK: u64 = 10_000;
 pub struct Arguments {
     /// How many contacts get one message each.
     #[arg(long, default_value_t = 20_000)]
-    messages: u64,
+    pub messages: u64,
     /// How many mailboxes send at a time.
     #[arg(long, default_value_t = 10)]
     pub lanes: u16,
+    /// A round trip to the mail server in milliseconds, half of it each way, beside a client that waits for each reply.
+    #[arg(long, default_value_t = 0)]
+    rtt: u64,
+}
+
+/// How it went.
+pub struct Sent {
+    /// From the dispatch to the last final dot.
+    pub seconds: f64,
+    /// Messages that came.
+    pub messages: f64,
+    /// Bytes of a message, on average.
+    pub bytes: u64,
+    used: Used,
+    lost: u64,
+    doubled: u64,
+}
+
+impl Sent {
+    /// Messages per second.
+    pub fn rate(&self) -> f64 {
+        self.messages / self.seconds
+    }
 }
 
 /// Sends it, and says how fast it went.
@@ -33,56 +60,107 @@ pub struct Arguments {
 /// A call that failed, or a contact that did not get exactly one message.
 pub async fn measure(arguments: Arguments, app: &App) -> Result<(), Error> {
     let sink = Sink::builder().keep(Keep::Tally).start().await?;
-    let prepared = prepare(app.api()?, arguments.messages, arguments.lanes, sink.port()).await?;
-    let (before, started) = (Usage::of(app.pid())?, Instant::now());
+    let each_way = Duration::from_micros(arguments.rtt * 500);
+    let line = delayed(sink.address(), each_way).await?;
+    let port = line.as_ref().map_or(sink.port(), Proxy::port);
+    let sent = send(arguments, app, &sink, port).await?;
+    report(arguments, app.database.kind(), &sent)?;
+    if let Some(line) = line {
+        let waiting =
+            waiting::rate(line.address(), arguments.lanes, arguments.messages / 10, sent.bytes).await?;
+        say(&format!(
+            "waiting_client_per_second={waiting:.0} times_the_waiting_client={:.2}",
+            sent.rate() / waiting
+        ))?;
+    }
+    judged(&sent)
+}
+
+async fn delayed(to: SocketAddr, each_way: Duration) -> Result<Option<Proxy>, Error> {
+    if each_way.is_zero() {
+        return Ok(None);
+    }
+    let line = Proxy::start(to).await?;
+    line.delay(each_way);
+    Ok(Some(line))
+}
+
+/// Sends it to a mail server at `port` that leads to the sink.
+///
+/// # Errors
+/// A call that failed.
+pub async fn send(arguments: Arguments, app: &App, sink: &Sink, port: u16) -> Result<Sent, Error> {
+    let prepared = prepare(app.api()?, arguments.messages, arguments.lanes, port).await?;
+    let (before, started) = (app.used()?, Instant::now());
     prepared.dispatch().await?;
     // What is missing then is counted as lost.
     let came = sink.wait_for(arguments.messages, app.within).await;
-    let after = Usage::of(app.pid())?;
-    prepared.wait_until_completed(app.within).await?;
+    let used = app.used()?.since(&before);
     if let Err(error) = came {
         say(&format!("not all came: {error}"))?;
     }
-    report(arguments, &sink, app.database.kind(), started, after.since(&before))
-}
-
-fn report(arguments: Arguments, sink: &Sink, kind: &str, started: Instant, used: Usage) -> Result<(), Error> {
+    prepared.wait_until_completed(app.within).await?;
     let tally = sink.tally();
     let last = tally.last_at.ok_or("nothing came")?;
-    let seconds = (last - started).as_secs_f64();
-    let messages = f64::from(u32::try_from(tally.messages)?);
-    say(&format!("database={kind} lanes={} messages={}", arguments.lanes, tally.messages))?;
-    say(&format!("seconds={seconds:.2} messages_per_second={:.0}", messages / seconds))?;
+    Ok(Sent {
+        seconds: (last - started).as_secs_f64(),
+        messages: f64::from(u32::try_from(tally.messages)?),
+        bytes: tally.bytes / tally.messages.max(1),
+        used,
+        lost: arguments.messages.saturating_sub(tally.recipients),
+        doubled: tally.messages - tally.recipients,
+    })
+}
+
+/// Says how it went.
+///
+/// # Errors
+/// Standard output is closed.
+pub fn report(arguments: Arguments, kind: &str, sent: &Sent) -> Result<(), Error> {
+    let Arguments { lanes, rtt, .. } = arguments;
     say(&format!(
-        "cpu_ms_per_message={:.3} peak_rss_mib={}",
-        used.cpu.as_secs_f64() * 1000.0 / messages,
-        used.peak_kib / 1024
+        "database={kind} lanes={lanes} messages={} rtt_ms={rtt} bytes={}",
+        sent.messages, sent.bytes
     ))?;
-    let missing = arguments.messages.saturating_sub(tally.recipients);
-    let doubled = tally.messages - tally.recipients;
-    say(&format!("lost={missing} doubled={doubled}"))?;
-    if missing + doubled > 0 { Err("not every contact got one message".into()) } else { Ok(()) }
+    say(&format!("seconds={:.2} messages_per_second={:.0}", sent.seconds, sent.rate()))?;
+    let (cpu, peak) = (sent.used.millis_each(sent.messages), sent.used.app.peak_kib / 1024);
+    say(&format!("cpu_ms_per_message={cpu} peak_rss_mib={peak}"))?;
+    Ok(say(&format!("lost={} doubled={}", sent.lost, sent.doubled))?)
+}
+
+/// An error where something was lost or doubled.
+///
+/// # Errors
+/// That.
+pub fn judged(sent: &Sent) -> Result<(), Error> {
+    if sent.lost + sent.doubled > 0 { Err("not every contact got one message".into()) } else { Ok(()) }
 }
 
 /// A campaign that waits for its dispatch.
-struct Prepared {
-    api: Api,
-    path: String,
+pub struct Prepared {
+    /// With the key of its account.
+    pub api: Api,
+    /// The campaign's.
+    pub path: String,
 }
 
 /// Signs up, imports `messages` contacts and enrolls them in a campaign of `lanes` mailboxes at `port`.
-async fn prepare(api: Api, messages: u64, lanes: u16, port: u16) -> Result<Prepared, Error> {
-    let account = api.post("/signup", &json!({ "email": "bench@example.com" })).await?;
-    let api = api.with_key(text(&account, "/api_key/plaintext")?);
-    let path = format!("/campaigns/{}", text(&api.post("/campaigns", &campaign(lanes, port)).await?, "/id")?);
-    let mut from = 0;
-    while from < messages {
-        let to = messages.min(from + CHUNK);
-        let import = api.post("/contact_imports", &contacts(from, to)).await?;
-        let enroll = json!({ "contact_import_id": text(&import, "/id")?, "batch_size": 100_000 });
-        api.post(&format!("{path}/enroll"), &enroll).await?;
-        from = to;
-    }
+///
+/// # Errors
+/// A call that failed.
+pub async fn prepare(api: Api, messages: u64, lanes: u16, port: u16) -> Result<Prepared, Error> {
+    let (api, _) = people::sign_up(api).await?;
+    let prepared = made(api, &campaign(lanes, port)).await?;
+    prepared.enroll(0..messages).await?;
+    Ok(prepared)
+}
+
+/// Makes the campaign.
+///
+/// # Errors
+/// A call that failed.
+pub async fn made(api: Api, campaign: &Value) -> Result<Prepared, Error> {
+    let path = format!("/campaigns/{}", text(&api.post("/campaigns", campaign).await?, "/id")?);
     Ok(Prepared { api, path })
 }
 
@@ -115,19 +193,58 @@ pub fn campaign(lanes: u16, port: u16) -> Value {
 }
 
 impl Prepared {
+    /// Imports the people of these numbers and enrolls them.
+    ///
+    /// # Errors
+    /// A call that failed.
+    pub async fn enroll(&self, people: std::ops::Range<u64>) -> Result<(), Error> {
+        let mut from = people.start;
+        while from < people.end {
+            let to = people.end.min(from + CHUNK);
+            let import = self.api.post("/contact_imports", &contacts(from, to)).await?;
+            let enroll = json!({ "contact_import_id": text(&import, "/id")?, "batch_size": 100_000 });
+            self.api.post(&format!("{}/enroll", self.path), &enroll).await?;
+            from = to;
+        }
+        Ok(())
+    }
+
     /// Lets it go.
-    async fn dispatch(&self) -> Result<(), Error> {
+    ///
+    /// # Errors
+    /// A call that failed.
+    pub async fn dispatch(&self) -> Result<(), Error> {
         self.api.post(&format!("{}/dispatch", self.path), &json!({})).await.map(drop)
     }
 
+    /// As it is shown.
+    ///
+    /// # Errors
+    /// A call that failed.
+    pub async fn seen(&self) -> Result<Value, Error> {
+        self.api.get(&self.path).await
+    }
+
     /// Until nothing of it is left to send or record.
-    async fn wait_until_completed(&self, within: Duration) -> Result<(), Error> {
-        let seen = eventually(within, || async {
-            match self.api.get(&self.path).await {
+    ///
+    /// # Errors
+    /// A call that failed, or it does not come to that in time.
+    pub async fn wait_until_completed(&self, within: Duration) -> Result<(), Error> {
+        let over = eventually(within, || async {
+            match self.seen().await {
                 Ok(seen) => (seen.get("status")? == "completed").then_some(Ok(())),
                 Err(error) => Some(Err(error)),
             }
         });
-        seen.await?
+        over.await?
+    }
+
+    /// How many of its enrollments were sent, and how many deliveries are uncertain.
+    ///
+    /// # Errors
+    /// A call that failed.
+    pub async fn sent_and_uncertain(&self) -> Result<(u64, u64), Error> {
+        let seen = self.seen().await?;
+        Ok((number(&seen, "/totals/sent")?, number(&seen, "/uncertain")?))
     }
 }

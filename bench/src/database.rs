@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use sea_orm::{ConnectionTrait, Database as SeaOrm};
+use sea_orm::{ConnectionTrait, Database as SeaOrm, Statement};
 
 use crate::Error;
 
@@ -47,6 +47,20 @@ impl Database {
         run(&self.url, "UPDATE plans SET monthly_limit = 1000000000").await
     }
 
+    /// The first column of the first row of a query, as a number.
+    ///
+    /// # Errors
+    /// What the database refuses, or there is no row.
+    pub async fn number(&self, sql: &str) -> Result<i64, Error> {
+        number(&self.url, sql).await
+    }
+
+    /// An id as a literal of this database.
+    pub fn id(&self, hex: &str) -> String {
+        let hex = hex.replace('-', "");
+        if self.made.is_some() { format!("'{hex}'::uuid") } else { format!("x'{hex}'") }
+    }
+
     /// Runs a statement behind the application.
     ///
     /// # Errors
@@ -61,11 +75,7 @@ impl Database {
     /// What the database refuses.
     pub async fn write_events(&self, account: &str, webhook: &str, count: u64) -> Result<(), Error> {
         let since = std::time::UNIX_EPOCH.elapsed()?;
-        let id = |hex: &str| {
-            let hex = hex.replace('-', "");
-            if self.made.is_some() { format!("'{hex}'::uuid") } else { format!("x'{hex}'") }
-        };
-        let (account, webhook) = (id(account), id(webhook));
+        let (account, webhook) = (self.id(account), self.id(webhook));
         let mut left = count;
         while left > 0 {
             let some = left.min(1_000);
@@ -73,7 +83,7 @@ impl Database {
                 .map(|_| {
                     // Ids begin with the time, or they would be as old as the hills and swept away.
                     let random = rand::random::<u128>() >> 48;
-                    let row = id(&format!("{:032x}", since.as_millis() << 80 | random));
+                    let row = self.id(&format!("{:032x}", since.as_millis() << 80 | random));
                     format!(
                         "({row}, {account}, {webhook}, 'enrollment.sent', '{PAYLOAD}', 'pending', 0, {})",
                         since.as_micros()
@@ -105,4 +115,14 @@ async fn run(url: &str, sql: &str) -> Result<(), Error> {
     let connection = SeaOrm::connect(url).await?;
     connection.execute_unprepared(sql).await?;
     Ok(connection.close().await?)
+}
+
+#[expect(clippy::disallowed_methods, reason = "the benchmark's own database, in which there are no tenants")]
+async fn number(url: &str, sql: &str) -> Result<i64, Error> {
+    let connection = SeaOrm::connect(url).await?;
+    let query = Statement::from_string(connection.get_database_backend(), sql.to_owned());
+    let row = connection.query_one_raw(query).await?.ok_or("no row")?;
+    let found = row.try_get_by_index::<i64>(0).or_else(|_| row.try_get_by_index::<i32>(0).map(i64::from))?;
+    connection.close().await?;
+    Ok(found)
 }

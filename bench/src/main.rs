@@ -1,21 +1,33 @@
 //! The benchmarks: each starts the application as a child, on a database of its own, and measures it from the outside.
 //!
-//!     cargo build --release && cargo run --release -p bench -- campaign --messages 20000 --lanes 10
-//!     cargo run --release -p bench -- webhooks --deliveries 20000 --endpoints 1
-//!     cargo run --release -p bench -- import --rows 1000000
-//!     cargo run --release -p bench -- enroll --contacts 1000000
-//!     cargo run --release -p bench -- requests --rows 1000000
+//!     cargo build --release -p ampout -p bench
+//!     target/release/bench campaign --messages 20000 --lanes 10
+//!     target/release/bench --postgres campaign
+//!     target/release/bench all
 //!
-//! How to run them, and what is asked for: docs/BENCHMARKS.md.
+//! What there is, how to run it, and what is asked for: docs/BENCHMARKS.md.
 
+mod all;
 mod app;
 mod campaign;
+mod ceiling;
+mod chaos;
 mod database;
 mod enroll;
+mod fill;
+mod growth;
 mod import;
+mod invariants;
+mod kill;
+mod limits;
+mod memory;
 mod people;
 mod process;
 mod requests;
+mod rounds;
+mod soak;
+mod table;
+mod waiting;
 mod webhooks;
 
 use std::io::{self, Write};
@@ -36,10 +48,20 @@ struct Arguments {
 }
 
 /// What is measured.
-#[derive(Clone, Copy, Debug, Subcommand)]
+#[derive(Clone, Debug, Subcommand)]
 enum What {
     /// Messages of a campaign into a sink.
     Campaign(campaign::Arguments),
+    /// The same beside smtp-source into the same sink.
+    Ceiling(campaign::Arguments),
+    /// kill -9 in the middle of a campaign: what is lost and doubled.
+    Kill(kill::Arguments),
+    /// Memory while very many messages go out.
+    Memory(memory::Arguments),
+    /// What it costs that much was sent before.
+    Growth(growth::Arguments),
+    /// Limits of plan and mailbox with two processes.
+    Limits,
     /// Deliveries of webhooks to a local receiver.
     Webhooks(webhooks::Arguments),
     /// A table of contacts, uploaded and imported.
@@ -48,22 +70,64 @@ enum What {
     Enroll(enroll::Arguments),
     /// Requests to the API.
     Requests(requests::Arguments),
+    /// Sends under faults, kills and restarts for a while, and then looks whether all that must hold held.
+    Soak(soak::Arguments),
+    /// All of it on both databases, as a table.
+    All(all::Arguments),
 }
 
 #[tokio::main]
 async fn main() -> Result<(), Error> {
     let arguments = Arguments::parse();
-    let lanes = if let What::Campaign(campaign) = &arguments.what { campaign.lanes } else { 10 };
-    let app = App::start(&arguments.app, lanes).await?;
-    let ran = match arguments.what {
-        What::Campaign(campaign) => campaign::measure(campaign, &app).await,
-        What::Webhooks(webhooks) => webhooks::measure(webhooks, &app).await,
-        What::Import(import) => import::measure(import, &app).await,
-        What::Enroll(enroll) => enroll::measure(enroll, &app).await,
-        What::Requests(requests) => requests::measure(requests, &app).await,
-    };
+    if let What::All(all) = &arguments.what {
+        return all::measure(all, &arguments.app).await;
+    }
+    let mut app = start(&arguments).await?;
+    let ran = measure(arguments.what, &mut app).await;
     app.stop().await?;
     ran
+}
+
+async fn start(arguments: &Arguments) -> Result<App, Error> {
+    let lanes = match &arguments.what {
+        What::Campaign(campaign) | What::Ceiling(campaign) => campaign.lanes,
+        What::Memory(memory) => memory.lanes,
+        What::Kill(kill) => kill.lanes,
+        What::Limits => limits::LANES_EACH,
+        What::Soak(_) => soak::LANES,
+        What::Webhooks(_)
+        | What::Import(_)
+        | What::Enroll(_)
+        | What::Requests(_)
+        | What::Growth(_)
+        | What::All(_) => 10,
+    };
+    let lanes = lanes.to_string();
+    let mut variables = vec![("ENGINE_CONCURRENCY", lanes.as_str())];
+    match &arguments.what {
+        What::Kill(_) => variables.push(("ENGINE_DEAD_AFTER_SECONDS", kill::DEAD_AFTER)),
+        What::Limits => variables.push(("ENGINE_EMBEDDED", "false")),
+        What::Soak(_) => variables.extend(soak::VARIABLES),
+        _ => {}
+    }
+    App::start(&arguments.app, &variables).await
+}
+
+async fn measure(what: What, app: &mut App) -> Result<(), Error> {
+    match what {
+        What::Campaign(campaign) => campaign::measure(campaign, app).await,
+        What::Ceiling(campaign) => ceiling::measure(campaign, app).await,
+        What::Kill(kill) => kill::measure(kill, app).await,
+        What::Memory(memory) => memory::measure(memory, app).await,
+        What::Growth(growth) => growth::measure(growth, app).await,
+        What::Limits => limits::measure(app).await,
+        What::Webhooks(webhooks) => webhooks::measure(webhooks, app).await,
+        What::Import(import) => import::measure(import, app).await,
+        What::Enroll(enroll) => enroll::measure(enroll, app).await,
+        What::Requests(requests) => requests::measure(requests, app).await,
+        What::Soak(soak) => soak::measure(soak, app).await,
+        What::All(_) => Ok(()),
+    }
 }
 
 fn say(line: &str) -> io::Result<()> {

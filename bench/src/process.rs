@@ -16,25 +16,111 @@ pub struct Usage {
     pub peak_kib: u64,
 }
 
+/// Used by the application, and by the database's server where it is ours.
+#[derive(Clone, Copy, Debug)]
+pub struct Used {
+    /// The application.
+    pub app: Usage,
+    /// The time on a processor of all processes of the server.
+    pub server: Option<Duration>,
+}
+
 impl Usage {
     /// Of a running process.
     ///
     /// # Errors
     /// It has ended, or this is not Linux.
     pub fn of(pid: i32) -> Result<Self, Error> {
-        let stat = fs::read_to_string(format!("/proc/{pid}/stat"))?;
-        // The name in parentheses may hold spaces: what is counted begins behind it, with field 3.
-        let (_, rest) = stat.rsplit_once(')').ok_or("no name in stat")?;
-        let ticks: u32 =
-            rest.split_whitespace().skip(11).take(2).map(str::parse::<u32>).sum::<Result<_, _>>()?;
-        let status = fs::read_to_string(format!("/proc/{pid}/status"))?;
-        let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
-        let peak = peak.and_then(|rest| rest.split_whitespace().next()).ok_or("no VmHWM in status")?;
-        Ok(Self { cpu: TICK * ticks, peak_kib: peak.parse()? })
+        let ticks = Stat::of(pid)?.own;
+        Ok(Self { cpu: TICK * ticks, peak_kib: of_status(pid, "VmHWM:")? })
     }
 
     /// The time since an earlier look; the peak stays that of now.
     pub const fn since(&self, earlier: &Self) -> Self {
         Self { cpu: self.cpu.saturating_sub(earlier.cpu), peak_kib: self.peak_kib }
     }
+}
+
+impl Used {
+    /// The time since an earlier look.
+    pub fn since(&self, earlier: &Self) -> Self {
+        let server = self.server.zip(earlier.server).map(|(now, then)| now.saturating_sub(then));
+        Self { app: self.app.since(&earlier.app), server }
+    }
+
+    /// Milliseconds for each of so many, by the application alone and with the database's server. `SQLite` is in the
+    /// application.
+    pub fn millis_each(&self, count: f64) -> String {
+        let each = |cpu: Duration| cpu.as_secs_f64() * 1000.0 / count;
+        let all = self.app.cpu + self.server.unwrap_or_default();
+        format!("{:.3} with_database={:.3}", each(self.app.cpu), each(all))
+    }
+}
+
+/// Memory that is resident now, in KiB.
+///
+/// # Errors
+/// As [`Usage::of`].
+pub fn resident_kib(pid: i32) -> Result<u64, Error> {
+    of_status(pid, "VmRSS:")
+}
+
+/// Files and connections that are open now.
+///
+/// # Errors
+/// As [`Usage::of`].
+pub fn open_files(pid: i32) -> Result<usize, Error> {
+    Ok(fs::read_dir(format!("/proc/{pid}/fd"))?.count())
+}
+
+/// The time on a processor of a process and of all whom it ever started: those that are there, and those that it was told
+/// the end of.
+///
+/// # Errors
+/// As [`Usage::of`].
+pub fn cpu_of_family(pid: i32) -> Result<Duration, Error> {
+    let root = Stat::of(pid)?;
+    let mut ticks = root.own + root.ended_children;
+    for entry in fs::read_dir("/proc")?.flatten() {
+        let Some(child) = entry.file_name().to_str().and_then(|name| name.parse().ok()) else { continue };
+        // One that has ended meanwhile is in its parent's count.
+        if let Ok(stat) = Stat::of(child)
+            && stat.parent == pid
+        {
+            ticks += stat.own;
+        }
+    }
+    Ok(TICK * ticks)
+}
+
+/// Fields of /proc/…/stat, in ticks.
+struct Stat {
+    parent: i32,
+    own: u32,
+    ended_children: u32,
+}
+
+impl Stat {
+    fn of(pid: i32) -> Result<Self, Error> {
+        let stat = fs::read_to_string(format!("/proc/{pid}/stat"))?;
+        // The name in parentheses may hold spaces: what is counted begins behind it, with field 3.
+        let (_, rest) = stat.rsplit_once(')').ok_or("no name in stat")?;
+        let fields: Vec<&str> = rest.split_whitespace().collect();
+        let field = |number: usize| {
+            let text = fields.get(number - 3).copied().ok_or("stat is too short")?;
+            text.parse::<u32>().map_err(Error::from)
+        };
+        Ok(Self {
+            parent: i32::try_from(field(4)?)?,
+            own: field(14)? + field(15)?,
+            ended_children: field(16)? + field(17)?,
+        })
+    }
+}
+
+fn of_status(pid: i32, name: &str) -> Result<u64, Error> {
+    let status = fs::read_to_string(format!("/proc/{pid}/status"))?;
+    let found = status.lines().find_map(|line| line.strip_prefix(name));
+    let found = found.and_then(|rest| rest.split_whitespace().next());
+    Ok(found.ok_or_else(|| format!("no {name} in status"))?.parse()?)
 }

@@ -47,6 +47,26 @@ impl Api {
         self.call(Method::POST, path, Some(body)).await
     }
 
+    /// The answer to a POST with an `Idempotency-Key`: asked again, it is the same.
+    ///
+    /// # Errors
+    /// As [`Self::get`].
+    pub async fn post_once(&self, path: &str, body: &Value, key: &str) -> Result<Value, Error> {
+        let request = self.request(Method::POST, path).header("idempotency-key", key).json(body);
+        answer_of(request, &Method::POST, path).await
+    }
+
+    /// Posts nothing to this address, as a mail program does that unsubscribes (RFC 8058).
+    ///
+    /// # Errors
+    /// No answer, or one that is no success.
+    pub async fn click(&self, url: &str) -> Result<(), Error> {
+        let form = "application/x-www-form-urlencoded";
+        let request = self.client.post(url).header("content-type", form).body("List-Unsubscribe=One-Click");
+        request.send().await?.error_for_status()?;
+        Ok(())
+    }
+
     /// The answer to a POST of a table.
     ///
     /// # Errors
