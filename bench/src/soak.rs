@@ -60,8 +60,11 @@ pub async fn measure(arguments: Arguments, app: &mut App) -> Result<(), Error> {
     let (enrolled, chaos) = tokio::try_join!(rounds::run(&load, &witness), chaos::reign(app, gaps, until))?;
     say(&format!("database={} minutes={} enrolled={enrolled}", app.database.kind(), arguments.minutes))?;
     told(&chaos)?;
-    invariants::come_to_rest(app).await?;
-    let broken = invariants::broken(app, &sink, &witness, enrolled).await?;
+    let over = invariants::come_to_rest(app).await?;
+    let mut broken = invariants::broken(app, &sink, &witness, enrolled).await?;
+    if over > 0 {
+        broken.push(format!("S4: {over} mailboxes passed their day"));
+    }
     if broken.is_empty() { Ok(say("held=S1,S2,S3,S4,S5,S6")?) } else { Err(broken.join("; ").into()) }
 }
 

@@ -110,15 +110,16 @@ async fn ready(child: &mut Child) -> io::Result<()> {
 
 /// The server does not run as root: then the directory goes to the user `postgres`, and so do its programs.
 fn owner(dir: &Path) -> io::Result<impl Fn(Builder) -> Builder + use<>> {
-    let mut ids = None;
-    if Uid::effective().is_root() {
+    let ids = if Uid::effective().is_root() {
         let user = User::from_name("postgres")?;
         let user =
             user.ok_or_else(|| io::Error::other("there is no user `postgres` to run the server as"))?;
         let (uid, gid) = (user.uid.as_raw(), user.gid.as_raw());
         chown(dir, Some(uid), Some(gid))?;
-        ids = Some((uid, gid));
-    }
+        Some((uid, gid))
+    } else {
+        None
+    };
     Ok(move |builder: Builder| match ids {
         Some((uid, gid)) => builder.user(uid, gid),
         None => builder,
