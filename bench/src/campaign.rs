@@ -62,7 +62,7 @@ pub async fn measure(arguments: Arguments, app: &App) -> Result<(), Error> {
     let sink = Sink::builder().keep(Keep::Tally).start().await?;
     let each_way = Duration::from_micros(arguments.rtt * 500);
     let line = delayed(sink.address(), each_way).await?;
-    let port = line.as_ref().map_or(sink.port(), Proxy::port);
+    let port = line.as_ref().map_or_else(|| sink.port(), Proxy::port);
     let sent = send(arguments, app, &sink, port).await?;
     report(arguments, app.database.kind(), &sent)?;
     if let Some(line) = line {

@@ -13,8 +13,8 @@ use testkit::{
 
 use crate::{app::App, campaign, say};
 
-/// How soon a killed process is taken for dead here, in seconds: nobody waits for the usual 30.
-pub const DEAD_AFTER: &str = "3";
+/// A killed process is taken for dead soon: nobody waits for the usual 30 seconds.
+pub const VARIABLES: [(&str, &str); 1] = [("ENGINE_DEAD_AFTER_SECONDS", "3")];
 
 /// What is killed, and how often.
 #[derive(Clone, Copy, Debug, Args)]

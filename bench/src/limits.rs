@@ -18,6 +18,8 @@ use crate::{
 
 /// Lanes that each of the two processes may work at a time.
 pub const LANES_EACH: u16 = 5;
+/// The process that serves does not send.
+pub const VARIABLES: [(&str, &str); 1] = [("ENGINE_EMBEDDED", "false")];
 /// Sends that the plan allows in a period: a prime.
 const PLAN: u64 = 1_999;
 /// First messages of a mailbox a day: a prime.

@@ -89,27 +89,22 @@ async fn main() -> Result<(), Error> {
 }
 
 async fn start(arguments: &Arguments) -> Result<App, Error> {
-    let lanes = match &arguments.what {
-        What::Campaign(campaign) | What::Ceiling(campaign) => campaign.lanes,
-        What::Memory(memory) => memory.lanes,
-        What::Kill(kill) => kill.lanes,
-        What::Limits => limits::LANES_EACH,
-        What::Soak(_) => soak::LANES,
+    let (lanes, more): (u16, &[(&str, &str)]) = match &arguments.what {
+        What::Campaign(campaign) | What::Ceiling(campaign) => (campaign.lanes, &[]),
+        What::Memory(memory) => (memory.lanes, &[]),
+        What::Kill(kill) => (kill.lanes, &kill::VARIABLES),
+        What::Limits => (limits::LANES_EACH, &limits::VARIABLES),
+        What::Soak(_) => (soak::LANES, &soak::VARIABLES),
         What::Webhooks(_)
         | What::Import(_)
         | What::Enroll(_)
         | What::Requests(_)
         | What::Growth(_)
-        | What::All(_) => 10,
+        | What::All(_) => (10, &[]),
     };
     let lanes = lanes.to_string();
     let mut variables = vec![("ENGINE_CONCURRENCY", lanes.as_str())];
-    match &arguments.what {
-        What::Kill(_) => variables.push(("ENGINE_DEAD_AFTER_SECONDS", kill::DEAD_AFTER)),
-        What::Limits => variables.push(("ENGINE_EMBEDDED", "false")),
-        What::Soak(_) => variables.extend(soak::VARIABLES),
-        _ => {}
-    }
+    variables.extend(more);
     App::start(&arguments.app, &variables).await
 }
 

@@ -10,7 +10,7 @@ use testkit::api::Error;
 use crate::{
     app::App,
     chaos::{self, Chaos},
-    invariants, kill,
+    invariants,
     rounds::{self, Witness},
     say,
 };
@@ -19,7 +19,7 @@ use crate::{
 pub const LANES: u16 = 20;
 /// Nobody waits for the usual ten minutes of a silent server, nor for the usual 30 seconds of a silent process.
 pub const VARIABLES: [(&str, &str); 2] =
-    [("SMTP_FINAL_REPLY_SECONDS", "5"), ("ENGINE_DEAD_AFTER_SECONDS", kill::DEAD_AFTER)];
+    [("SMTP_FINAL_REPLY_SECONDS", "5"), ("ENGINE_DEAD_AFTER_SECONDS", "3")];
 
 /// For how long, and how much.
 #[derive(Clone, Copy, Debug, Args)]
