@@ -130,6 +130,7 @@ impl Db {
 
     /// The same database through few connections of its own, for one who writes often and one thing after the other: what
     /// it says stays prepared there. On SQLite there is such a connection anyway.
+    #[must_use]
     pub fn apart(&self) -> Self {
         if self.backend() != DbBackend::Postgres {
             return self.clone();

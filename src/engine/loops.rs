@@ -43,10 +43,10 @@ pub async fn run(app: AppContext, settings: EngineSettings, stop: CancellationTo
         match tokio::time::timeout(HEART_STOPS_WITHIN, ctx.process.resign(&ctx.db)).await {
             Ok(Ok(())) => {}
             Ok(Err(error)) => {
-                tracing::warn!(process = %ctx.process.id, %error, "engine could not say that it stopped")
+                tracing::warn!(process = %ctx.process.id, %error, "engine could not say that it stopped");
             }
             Err(_) => {
-                tracing::warn!(process = %ctx.process.id, "engine could not say in time that it stopped")
+                tracing::warn!(process = %ctx.process.id, "engine could not say in time that it stopped");
             }
         }
         if stop.is_cancelled() {

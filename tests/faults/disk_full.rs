@@ -66,9 +66,9 @@ async fn what_is_written_after_a_full_disk_is_there_for_others() {
             let tx = w.db().begin().await.unwrap();
             let written = tx.connection().execute_unprepared(sql).await;
             if keep {
-                tx.commit().await.unwrap()
+                tx.commit().await.unwrap();
             } else {
-                drop(tx)
+                drop(tx);
             }
             written
         };

@@ -11,6 +11,7 @@ mod kill;
 mod lease;
 mod locks;
 mod lost;
+mod pace;
 mod pause;
 mod pool;
 mod restart;

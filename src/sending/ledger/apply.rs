@@ -1,7 +1,7 @@
 //! Writes what was decided: one change per table for a whole commit, all of them together (`writes`), under the locks that
 //! `order` took.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, time::Duration};
 
 use sea_orm::{DbErr, Value};
 use uuid::Uuid;
@@ -109,13 +109,18 @@ fn row<const N: usize>(key: Value, second: Option<Value>, numbers: &[i64; N]) ->
 }
 
 /// Writes what was decided of these deliveries, and what it counts.
-pub(super) async fn write(system: &SystemScope, changes: &[(&Facts, Change)]) -> Result<(), DbErr> {
+pub(super) async fn write(
+    system: &SystemScope,
+    changes: &[(&Facts, Change)],
+    now: Timestamp,
+) -> Result<(), DbErr> {
     mark(system, changes).await?;
     let mut sums = Sums::default();
     for (facts, change) in changes {
         sums.add(facts, change);
     }
     let mut writes = Writes::default();
+    write_pauses(&mut writes, changes, now);
     write_enrollments(&mut writes, changes);
     write_deliveries(&mut writes, changes);
     sums.write(&mut writes);
@@ -139,6 +144,24 @@ async fn mark(system: &SystemScope, changes: &[(&Facts, Change)]) -> Result<(), 
     } else {
         Err(DbErr::Custom("a mark did not find its claimed delivery".into()))
     }
+}
+
+/// What is marked may have gone out, whatever becomes of this process: whoever takes the lane next keeps the pause. The lane
+/// itself writes the pause that it drew when it is left.
+fn write_pauses(writes: &mut Writes, changes: &[(&Facts, Change)], now: Timestamp) {
+    let pauses: BTreeMap<Uuid, i64> = changes
+        .iter()
+        .filter(|(facts, change)| change.state == DeliveryState::Sending && facts.min_wait_seconds > 0)
+        .map(|(facts, _)| {
+            let pause = Duration::from_secs(facts.min_wait_seconds.unsigned_abs().into());
+            (facts.credential_id, now.plus(pause).micros())
+        })
+        .collect();
+    writes.add(
+        "v_credential, v_next",
+        pauses.into_iter().map(|(credential, next)| [credential.into(), next.into()]),
+        ("UPDATE smtp_credentials SET next_send_at = v_next", "id = v_credential AND next_send_at < v_next"),
+    );
 }
 
 fn write_deliveries(writes: &mut Writes, changes: &[(&Facts, Change)]) {

@@ -33,6 +33,7 @@ fn claimed(position: i32, day: i64) -> Facts {
         unsubscribed_before: false,
         next_delay: None,
         campaign_status: CampaignStatus::Active,
+        min_wait_seconds: 0,
         gone: false,
         contact_deleted: false,
         lane_closed: false,

@@ -40,6 +40,8 @@ pub(super) struct Facts {
     /// Delay of the next step in minutes; `None` after the last.
     pub next_delay: Option<i32>,
     pub campaign_status: CampaignStatus,
+    /// The campaign's shortest pause between two messages of a credential, in seconds.
+    pub min_wait_seconds: i32,
     /// The campaign, the contact or its import is deleted, or the contact unsubscribed.
     pub gone: bool,
     /// The contact itself is deleted: its enrollment is no longer counted as pending.
@@ -108,6 +110,7 @@ pub(super) async fn read(
         "SELECT d.id, d.account_id, d.campaign_id, d.enrollment_id, d.smtp_credential_id, e.batch_id, d.position, \
          d.state, d.token, d.process_id, d.attempts, d.reserved_period, d.reserved_day, e.status, e.progress, \
          e.current_step, e.sent_at, e.bounced_at, e.unsubscribed_at, n.delay_minutes, k.status AS campaign_status, \
+         k.min_wait_seconds, \
          (k.deleted_at IS NOT NULL OR c.deleted_at IS NOT NULL OR c.unsubscribed_at IS NOT NULL \
           OR i.deleted_at IS NOT NULL) AS gone, c.deleted_at AS contact_deleted_at, \
          (s.disabled_at IS NOT NULL OR s.deleted_at IS NOT NULL) AS lane_closed, \
@@ -189,6 +192,7 @@ impl Facts {
             unsubscribed_before: row.try_get::<Option<i64>>("", "unsubscribed_at")?.is_some(),
             next_delay: row.try_get("", "delay_minutes")?,
             campaign_status: row.try_get("", "campaign_status")?,
+            min_wait_seconds: row.try_get("", "min_wait_seconds")?,
             gone: row.try_get("", "gone")?,
             contact_deleted: row.try_get::<Option<i64>>("", "contact_deleted_at")?.is_some(),
             lane_closed: row.try_get("", "lane_closed")?,

@@ -380,14 +380,14 @@ async fn settle(
             changes.push((facts, change));
         }
     }
-    write(system, &changes).await?;
+    write(system, &changes, now).await?;
     let told = events.write(system, now).await?;
     Ok((verdicts, told))
 }
 
-async fn write(system: &SystemScope, changes: &[(&Facts, Change)]) -> Result<(), DbErr> {
+async fn write(system: &SystemScope, changes: &[(&Facts, Change)], now: Timestamp) -> Result<(), DbErr> {
     for some in changes.chunks(MOST_ROWS) {
-        apply::write(system, some).await?;
+        apply::write(system, some, now).await?;
     }
     Ok(())
 }

@@ -28,7 +28,7 @@ pub async fn void(system: &SystemScope, holder: Holder, now: Timestamp) -> Resul
             changes.push((facts, change));
         }
     }
-    write(system, &changes).await?;
+    write(system, &changes, now).await?;
     let mut campaigns: Vec<_> = held.iter().map(|facts| (facts.account_id, facts.campaign_id)).collect();
     campaigns.sort_unstable();
     campaigns.dedup();
