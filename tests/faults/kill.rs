@@ -71,3 +71,41 @@ async fn killed_at_a_boundary_nothing_is_lost_or_doubled(
     })
     .await;
 }
+
+/// Three connections are on the wire when the process dies: each may leave one message whose outcome nobody knows.
+#[rstest]
+#[case::marked_before_data("after_mark")]
+#[case::before_the_final_dot("smtp-before-dot")]
+#[case::after_the_final_dot_without_its_reply("smtp-after-dot")]
+#[case::accepted_before_the_commit("before_commit")]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn killed_with_three_lanes_at_most_one_for_each_is_uncertain(#[case] point: &'static str) {
+    world(|w| async move {
+        let sink = Sink::start().await.unwrap();
+        // A claim takes fifty: each lane has some.
+        let people = addresses("ok", 120);
+        w.sql("UPDATE plans SET monthly_limit = 1000", []).await;
+        let lanes = ["one", "two", "three"].map(|lane| credential(&sink, &format!("{lane}@sender.test")));
+        dispatched(&w.alice, &campaign(&lanes, 1), &people).await;
+
+        let engine = engine_process(&w);
+        let armed = format!("{point}=9*off->return({})", engine.path("held").display());
+        let mut held = engine.env("FAILPOINTS", armed).start().unwrap();
+        held.wait_for_file("held", DEADLINE).await.unwrap();
+        held.kill_9().await.unwrap();
+
+        let _again = engine_process(&w).start().unwrap();
+        let settled = "SELECT count(*) FROM deliveries WHERE state IN ('sent', 'uncertain')";
+        eventually(DEADLINE, || async { (w.number(settled, []).await == 120).then_some(()) }).await.unwrap();
+        let most = "SELECT coalesce(max(n), 0) FROM (SELECT count(*) AS n FROM deliveries WHERE state = 'uncertain' \
+                    GROUP BY smtp_credential_id) AS of_lanes";
+        assert!(w.number(most, []).await <= 1, "more than one for a connection");
+        let sent = w.number("SELECT count(*) FROM deliveries WHERE state = 'sent'", []).await;
+        let arrived = people.iter().filter(|person| !sink.messages_to(person).is_empty()).count();
+        assert!(arrived >= usize::try_from(sent).unwrap(), "one that is sent did not arrive");
+        for person in &people {
+            assert!(sink.messages_to(person).len() <= 1, "{person} was written to twice");
+        }
+    })
+    .await;
+}

@@ -1,6 +1,9 @@
 //! Two engine processes on one database: no message twice, no limit passed.
 
-use testkit::{sink::Sink, wait::eventually};
+use testkit::{
+    sink::{Matcher, Point, Sink},
+    wait::eventually,
+};
 
 use super::engine_process;
 use crate::support::{campaign::*, world};
@@ -66,6 +69,31 @@ async fn no_credential_passes_its_day() {
         for n in 0..5 {
             let from = format!("lane{n}@sender.test");
             assert_eq!(sink.messages().iter().filter(|message| message.from == from).count(), 7, "{from}");
+        }
+    })
+    .await;
+}
+
+/// Each may send from one mailbox at a time, and the first is held at its first message.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn both_send_and_neither_what_the_other_holds() {
+    world(|w| async move {
+        let sink = Sink::start().await.unwrap();
+        let hold = sink.hold(Point::AfterDot, Matcher::Connection(1));
+        let lanes = [credential(&sink, "one@sender.test"), credential(&sink, "two@sender.test")];
+        // One claim takes fifty.
+        let people = addresses("ok", 80);
+        let id = dispatched(&w.alice, &campaign(&lanes, 1), &people).await;
+        let one = engine_process(&w).env("ENGINE_CONCURRENCY", "1").start().unwrap();
+        hold.reached(DEADLINE).await.unwrap();
+        let two = engine_process(&w).env("ENGINE_CONCURRENCY", "1").start().unwrap();
+        let others = "SELECT count(*) FROM deliveries WHERE state = 'sent'";
+        let sent = eventually(DEADLINE, || async { (w.number(others, []).await == 30).then_some(()) }).await;
+        assert!(sent.is_ok(), "{}\n{}", one.output(), two.output());
+        hold.release();
+        until_status(&w.alice, &id, "completed").await;
+        for person in &people {
+            assert_eq!(sink.messages_to(person).len(), 1, "{person}");
         }
     })
     .await;
