@@ -4,7 +4,7 @@
 //! every connection. SQLite has one writer: writers of this process queue fairly here instead of polling the file lock,
 //! and share one connection, whose pages stay at hand (ADR 1).
 
-use std::{sync::Arc, time::Duration};
+use std::{io, sync::Arc, time::Duration};
 
 use loco_rs::config;
 use sea_orm::{
@@ -12,7 +12,7 @@ use sea_orm::{
     DbBackend, DbErr, IntoDatabaseExecutor, IsolationLevel, SqliteTransactionMode, SqlxPostgresConnector,
     SqlxSqliteConnector, TransactionOptions, TransactionTrait,
     sqlx::{
-        self, Connection,
+        self, Connection, PgConnection,
         sqlite::{SqliteConnection, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous},
     },
 };
@@ -39,11 +39,22 @@ const ROWS_AHEAD: usize = 1_001;
 /// for such a lock is told so and asks again, instead of keeping what else it has locked.
 const POSTGRES_PATIENCE: &str = "SET idle_in_transaction_session_timeout = '60s'; SET lock_timeout = '5s'";
 
+/// How long an answer is waited for that nobody wants any more, before its connection is given up.
+const HEAR_OUT: Duration = Duration::from_secs(5);
+
 /// SQLite ends a transaction by itself when the disk is full or broken
 /// (<https://www.sqlite.org/lang_transaction.html>, section 3). The driver's own ROLLBACK fails then, and it goes on
 /// counting from inside a transaction: its next BEGIN would be a savepoint, and its COMMIT none.
 fn is_between_transactions(connection: &SqliteConnection) -> bool {
     !connection.is_in_transaction()
+}
+
+/// Before a connection goes back to its pool: whoever used it may have gone before the answer came. The driver waits for
+/// that without an end, and where the server's machine is gone without a word, the connection would keep its place until
+/// TCP gives it up. Nothing is asked of the server where no answer is due.
+async fn hear_out(connection: &mut PgConnection) -> Result<bool, sqlx::Error> {
+    let silence = |_| sqlx::Error::Io(io::ErrorKind::TimedOut.into());
+    tokio::time::timeout(HEAR_OUT, connection.flush()).await.map_err(silence)?.map(|()| true)
 }
 
 /// Opens the pool.
@@ -64,6 +75,7 @@ pub async fn connect(config: &config::Database) -> Result<DatabaseConnection, Db
             pool.after_connect(|connection, _| {
                 Box::pin(async move { sqlx::raw_sql(POSTGRES_PATIENCE).execute(connection).await.map(drop) })
             })
+            .after_release(|connection, _| Box::pin(hear_out(connection)))
         })
         .map_sqlx_sqlite_before_acquire(|connection, _| {
             let usable = is_between_transactions(connection);
@@ -129,15 +141,22 @@ impl Db {
     }
 
     /// The same database through few connections of its own, for one who writes often and one thing after the other: what
-    /// it says stays prepared there. On SQLite there is such a connection anyway.
+    /// it says stays prepared there. Each begins with these settings of PostgreSQL. On SQLite there is such a connection
+    /// anyway.
     #[must_use]
-    pub fn apart(&self) -> Self {
+    pub fn apart(&self, settings: &'static str) -> Self {
         if self.backend() != DbBackend::Postgres {
             return self.clone();
         }
         let shared = self.pool.get_postgres_connection_pool();
         let few =
             shared.options().clone().min_connections(0).max_connections(APART).test_before_acquire(false);
+        let few = few.after_connect(move |connection, _| {
+            Box::pin(async move {
+                sqlx::raw_sql(POSTGRES_PATIENCE).execute(&mut *connection).await?;
+                sqlx::raw_sql(settings).execute(connection).await.map(drop)
+            })
+        });
         let few = few.connect_lazy_with(shared.connect_options().as_ref().clone());
         Self { pool: SqlxPostgresConnector::from_sqlx_postgres_pool(few), writer: None }
     }

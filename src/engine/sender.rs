@@ -83,7 +83,7 @@ pub(super) async fn run(ctx: EngineContext, state: AppState) -> LoopResult {
     let settings = state.settings.engine;
     let patience = settings.patience();
     let (ledger, writer) =
-        Ledger::new(state.db.apart(), ctx.doorbells.webhooks.clone(), state.settings.inbox.fresh, patience);
+        Ledger::new(&state.db, ctx.doorbells.webhooks.clone(), state.settings.inbox.fresh, patience);
     let mut writers = JoinSet::new();
     writers.spawn(writer.run());
     let turns = Arc::new(Semaphore::new(LEFT_AT_A_TIME));

@@ -59,7 +59,7 @@ pub async fn acquire(
     if most == 0 || nothing_awake(db, now).await? {
         return Ok(Vec::new());
     }
-    let mut sql = Sql::new("UPDATE smtp_credentials SET holder = ");
+    let mut sql = Sql::new(db.backend(), "UPDATE smtp_credentials SET holder = ");
     sql.value(process.into());
     sql.push(" WHERE id IN (SELECT id FROM smtp_credentials WHERE wake_at IS NOT NULL AND holder IS NULL AND wake_at <= ");
     sql.value(now.micros().into());
@@ -352,7 +352,7 @@ impl Idle<'_> {
 /// # Errors
 /// What the database refuses.
 pub async fn free(system: &SystemScope, whose: Idle<'_>, now: Timestamp) -> Result<u64, DbErr> {
-    let mut sql = Sql::new("UPDATE smtp_credentials SET holder = NULL, wake_at = ");
+    let mut sql = Sql::new(system.backend(), "UPDATE smtp_credentials SET holder = NULL, wake_at = ");
     sql.value(now.micros().into());
     sql.push(" WHERE id IN (SELECT id FROM smtp_credentials WHERE ");
     whose.narrow(&mut sql);
@@ -367,7 +367,7 @@ pub async fn free(system: &SystemScope, whose: Idle<'_>, now: Timestamp) -> Resu
 /// # Errors
 /// What the database refuses.
 pub async fn count_idle(system: &SystemScope, whose: Idle<'_>) -> Result<i64, DbErr> {
-    let mut sql = Sql::new("SELECT count(*) AS idle FROM smtp_credentials WHERE ");
+    let mut sql = Sql::new(system.backend(), "SELECT count(*) AS idle FROM smtp_credentials WHERE ");
     whose.narrow(&mut sql);
     match system.query_one(&sql.text, sql.values).await? {
         Some(row) => row.try_get("", "idle"),

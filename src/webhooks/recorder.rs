@@ -195,8 +195,10 @@ async fn held(
     let mut ids: Vec<Uuid> = entries.iter().map(|entry| entry.webhook_id).collect();
     ids.sort_unstable();
     ids.dedup();
-    let mut sql =
-        Sql::new("SELECT id, consecutive_failures, failing_since, disabled_at FROM webhooks WHERE holder = ");
+    let mut sql = Sql::new(
+        system.backend(),
+        "SELECT id, consecutive_failures, failing_since, disabled_at FROM webhooks WHERE holder = ",
+    );
     sql.value(process.into());
     sql.push(" AND deleted_at IS NULL AND id IN ");
     sql.list(uuids(&ids));
@@ -224,6 +226,7 @@ async fn update_deliveries(
     for some in ended.chunks(MOST_ROWS) {
         let rows = some.iter().map(|it| delivery_row(it, now));
         let sql = Sql::with_rows(
+            system.backend(),
             "v_id, v_tries, v_attempts, v_state, v_due, v_status, v_error, v_delivered",
             rows,
             "UPDATE webhook_deliveries SET state = v_state, tries = tries + 1, attempts = attempts + 1, \
@@ -263,6 +266,7 @@ fn delivery_row(it: &Ended, now: Timestamp) -> [Value; 8] {
 async fn insert_attempts(system: &SystemScope, ended: &[&Ended]) -> Result<(), DbErr> {
     for some in ended.chunks(MOST_ROWS) {
         let mut sql = Sql::new(
+            system.backend(),
             "INSERT INTO webhook_attempts (account_id, webhook_delivery_id, attempt, status_code, error, \
              duration_ms, created_at) VALUES ",
         );
@@ -314,6 +318,7 @@ async fn update_webhooks(
         }
     }
     let sql = Sql::with_rows(
+        system.backend(),
         "v_id, v_failures, v_since, v_disabled, v_leaves",
         rows,
         "UPDATE webhooks SET consecutive_failures = v_failures, failing_since = v_since, \

@@ -64,7 +64,7 @@ async fn the_last_send_of_a_period_that_began_while_a_ledger_waited_is_taken_onc
         periods::lock(&bobs.system.account(theirs.account_id), Timestamp::now()).await.unwrap();
 
         // Both claims are of one commit. It waits for the period that is being split, and then for the other account's.
-        let (ledger, writer) = Ledger::new(w.db(), Doorbell::default(), MONTH, DEADLINE);
+        let (ledger, writer) = Ledger::new(&w.db(), Doorbell::default(), MONTH, DEADLINE);
         let claims = async move { tokio::join!(ledger.claim(mine), ledger.claim(theirs)) };
         let claimed = tokio::spawn(async move { tokio::join!(claims, writer.run()).0 });
         billing.is_waited_for(&w).await;

@@ -19,7 +19,7 @@ use crate::support::{World, campaign::*, world};
 const PEOPLE: usize = 6;
 
 /// A proxy before the database's server, and the database's address through it; none on SQLite, which has no line.
-async fn line(w: &World) -> Option<(Proxy, String)> {
+pub(super) async fn line(w: &World) -> Option<(Proxy, String)> {
     let (_, url) = w.environment.iter().find(|(name, _)| *name == "DATABASE_URL").unwrap();
     let mut url = Url::parse(url).unwrap();
     if !url.scheme().starts_with("postgres") {
@@ -151,38 +151,6 @@ async fn what_a_server_said_while_the_database_was_away_is_recorded(#[case] dead
         proxy.restore();
         completed(&w, &id, &engine).await;
         assert_all_went_out_once(&w, &sink, &people, 1).await;
-    })
-    .await;
-}
-
-/// As when the machine of the database is gone without a word: nothing closes the connections, nothing answers on them.
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn connections_that_fall_silent_for_ever_are_given_up() {
-    world(|w| async move {
-        let Some((proxy, url)) = line(&w).await else { return };
-        let sink = Sink::start().await.unwrap();
-        let hold = sink.hold(Point::AfterDot, Matcher::Any);
-        let people = addresses("ok", PEOPLE);
-        let lanes = [credential(&sink, "one@sender.test"), credential(&sink, "two@sender.test")];
-        dispatched(&w.alice, &campaign(&lanes, 1), &people).await;
-        let engine = engine_process(&w).env("DATABASE_URL", url).start().unwrap();
-        hold.reached(DEADLINE).await.unwrap();
-        proxy.freeze();
-        hold.release();
-        // The process may have been declared dead before it had a line again: then what was on the wire is uncertain.
-        let settled = "SELECT count(*) FROM deliveries WHERE state IN ('sent', 'uncertain')";
-        let all = eventually(DEADLINE, || async {
-            let rested = "UPDATE smtp_credentials SET next_send_at = 0, wake_at = 0 \
-                          WHERE holder IS NULL AND wake_at IS NOT NULL";
-            w.sql(rested, []).await;
-            (usize::try_from(w.number(settled, []).await).unwrap() == PEOPLE).then_some(())
-        });
-        assert!(all.await.is_ok(), "{}", engine.output());
-        let uncertain = "SELECT count(*) FROM deliveries WHERE state = 'uncertain'";
-        assert!(w.number(uncertain, []).await <= 2, "one for each connection");
-        for person in &people {
-            assert_eq!(sink.messages_to(person).len(), 1, "{person}");
-        }
     })
     .await;
 }

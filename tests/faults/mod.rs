@@ -18,6 +18,7 @@ mod restart;
 mod servers;
 mod serving;
 mod shutdown;
+mod silence;
 mod slow;
 mod stopped;
 mod two_engines;

@@ -19,7 +19,7 @@ use crate::{
         states::{EventType, WebhookState},
         webhook_deliveries,
     },
-    tenancy::{Scope, SystemScope},
+    tenancy::Scope,
 };
 
 /// Ids that one statement names.
@@ -179,27 +179,6 @@ pub async fn campaign_paused(
         paused_at: now,
     };
     tell(scope, EventType::CampaignPaused, &data, now).await
-}
-
-/// Which of these accounts have a webhook that is enabled: one look for a commit of any size.
-///
-/// # Errors
-/// What the database refuses.
-pub async fn listening(system: &SystemScope, accounts: &BTreeSet<Uuid>) -> Result<BTreeSet<Uuid>, DbErr> {
-    let accounts: Vec<Uuid> = accounts.iter().copied().collect();
-    let mut found = BTreeSet::new();
-    for some in accounts.chunks(CHUNK) {
-        // ix_webhooks_listening
-        let sql = format!(
-            "SELECT DISTINCT account_id FROM webhooks WHERE account_id IN ({}) AND disabled_at IS NULL \
-             AND deleted_at IS NULL",
-            holes(1, some.len())
-        );
-        for row in system.query(&sql, uuids(some)).await? {
-            found.insert(row.try_get("", "account_id")?);
-        }
-    }
-    Ok(found)
 }
 
 /// A delivery of `webhook.test`, not stored: its sender stores it with the one attempt that it gets.

@@ -6,8 +6,30 @@ use std::{collections::BTreeMap, time::Duration};
 use sea_orm::{DbErr, Value};
 use uuid::Uuid;
 
-use super::{decide::Change, facts::Facts, sql::Sql, writes::Writes};
+use super::{
+    decide::{Change, EnrollmentChange},
+    facts::Facts,
+    writes::Writes,
+};
 use crate::{clock::Timestamp, models::states::DeliveryState, tenancy::SystemScope};
+
+macro_rules! enrollment_set {
+    ($more:literal) => {
+        concat!(
+            "UPDATE enrollments SET progress = v_progress, status = v_status, next_position = v_next, ",
+            "current_step = v_current, due_at = v_due, retrying = (v_retrying = 1), ",
+            "sent_at = coalesce(sent_at, v_sent), bounced_at = coalesce(bounced_at, v_bounced), ",
+            "bounce_reason = coalesce(bounce_reason, v_reason), ",
+            "unsubscribed_at = coalesce(unsubscribed_at, v_unsubscribed)",
+            $more
+        )
+    };
+}
+
+/// What is written of an enrollment. The lane is named only where it changes: SQLite writes every index of a column that is
+/// set, changed or not.
+const KEEPS_LANE: &str = enrollment_set!("");
+const LEAVES_LANE: &str = enrollment_set!(", smtp_credential_id = NULL");
 
 /// Sums over changes, per row that counts.
 #[derive(Debug, Default)]
@@ -114,32 +136,21 @@ pub(super) async fn write(
     changes: &[(&Facts, Change)],
     now: Timestamp,
 ) -> Result<(), DbErr> {
-    mark(system, changes).await?;
     let mut sums = Sums::default();
     for (facts, change) in changes {
         sums.add(facts, change);
     }
-    let mut writes = Writes::default();
+    let mut writes = Writes::new(system.backend());
     write_pauses(&mut writes, changes, now);
     write_enrollments(&mut writes, changes);
     write_deliveries(&mut writes, changes);
     sums.write(&mut writes);
-    writes.run(system).await
-}
-
-/// Marks go by themselves: each must find its delivery.
-async fn mark(system: &SystemScope, changes: &[(&Facts, Change)]) -> Result<(), DbErr> {
     let marks: Vec<Uuid> = changes
         .iter()
         .filter(|(_, change)| change.state == DeliveryState::Sending)
         .map(|(_, change)| change.delivery_id)
         .collect();
-    if marks.is_empty() {
-        return Ok(());
-    }
-    let mut sql = Sql::new("UPDATE deliveries SET state = 'sending' WHERE state = 'claimed' AND id IN ");
-    sql.ids(&marks);
-    if system.execute(&sql.text, sql.values).await? == marks.len() as u64 {
+    if writes.run(system, &marks).await? == marks.len() {
         Ok(())
     } else {
         Err(DbErr::Custom("a mark did not find its claimed delivery".into()))
@@ -194,37 +205,33 @@ fn write_deliveries(writes: &mut Writes, changes: &[(&Facts, Change)]) {
 }
 
 fn write_enrollments(writes: &mut Writes, changes: &[(&Facts, Change)]) {
-    let rows = changes
-        .iter()
-        .filter_map(|(_, change)| change.enrollment.as_ref().map(|to| (change.enrollment_id, to)))
-        .map(|(id, to)| {
-            [
-                id.into(),
-                to.progress.as_str().into(),
-                to.status.as_str().into(),
-                to.next_position.into(),
-                to.current_step.into(),
-                to.due_at.map(Timestamp::micros).into(),
-                i32::from(to.retrying).into(),
-                to.sent_at.map(Timestamp::micros).into(),
-                to.bounced_at.map(Timestamp::micros).into(),
-                to.bounce_reason.clone().into(),
-                to.unsubscribed_at.map(Timestamp::micros).into(),
-                i32::from(to.leaves_lane).into(),
-            ]
-        });
-    writes.add(
-        "v_id, v_progress, v_status, v_next, v_current, v_due, v_retrying, v_sent, v_bounced, v_reason, \
-         v_unsubscribed, v_leaves",
-        rows,
-        (
-            "UPDATE enrollments SET progress = v_progress, status = v_status, next_position = v_next, \
-             current_step = v_current, due_at = v_due, retrying = (v_retrying = 1), \
-             sent_at = coalesce(sent_at, v_sent), bounced_at = coalesce(bounced_at, v_bounced), \
-             bounce_reason = coalesce(bounce_reason, v_reason), \
-             unsubscribed_at = coalesce(unsubscribed_at, v_unsubscribed), \
-             smtp_credential_id = CASE WHEN v_leaves = 1 THEN NULL ELSE smtp_credential_id END",
-            "id = v_id AND progress IN ('claimed', 'uncertain')",
-        ),
-    );
+    for (leaves, set) in [(false, KEEPS_LANE), (true, LEAVES_LANE)] {
+        let rows = changes
+            .iter()
+            .filter_map(|(_, change)| change.enrollment.as_ref().map(|to| (change.enrollment_id, to)))
+            .filter(|(_, to)| to.leaves_lane == leaves)
+            .map(|(id, to)| enrollment_row(id, to));
+        writes.add(
+            "v_id, v_progress, v_status, v_next, v_current, v_due, v_retrying, v_sent, v_bounced, v_reason, \
+             v_unsubscribed",
+            rows,
+            (set, "id = v_id AND progress IN ('claimed', 'uncertain')"),
+        );
+    }
+}
+
+fn enrollment_row(id: Uuid, to: &EnrollmentChange) -> [Value; 11] {
+    [
+        id.into(),
+        to.progress.as_str().into(),
+        to.status.as_str().into(),
+        to.next_position.into(),
+        to.current_step.into(),
+        to.due_at.map(Timestamp::micros).into(),
+        i32::from(to.retrying).into(),
+        to.sent_at.map(Timestamp::micros).into(),
+        to.bounced_at.map(Timestamp::micros).into(),
+        to.bounce_reason.clone().into(),
+        to.unsubscribed_at.map(Timestamp::micros).into(),
+    ]
 }

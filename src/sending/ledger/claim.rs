@@ -212,8 +212,10 @@ async fn hold(system: &SystemScope, want: &Want, due: &[Due]) -> Result<(), DbEr
     if due.is_empty() {
         return Ok(());
     }
-    let mut sql =
-        Sql::new("UPDATE enrollments SET progress = 'claimed', due_at = NULL, smtp_credential_id = ");
+    let mut sql = Sql::new(
+        system.backend(),
+        "UPDATE enrollments SET progress = 'claimed', due_at = NULL, smtp_credential_id = ",
+    );
     sql.value(want.credential_id.into());
     sql.push(" WHERE progress IN ('queued', 'waiting') AND id IN ");
     sql.ids(&due.iter().map(|d| d.enrollment_id).collect::<Vec<_>>());
@@ -235,6 +237,7 @@ async fn deliveries(
     let domain = room.from_email.rsplit('@').next().unwrap_or_default();
     let now = Timestamp::now();
     let mut sql = Sql::new(
+        system.backend(),
         "INSERT INTO deliveries (id, account_id, campaign_id, enrollment_id, smtp_credential_id, position, state, \
          message_id, token, process_id, reserved_period, reserved_day, created_at) VALUES ",
     );
@@ -291,8 +294,10 @@ async fn deliveries(
 
 async fn recipients(system: &SystemScope, due: &[Due]) -> Result<HashMap<Uuid, Recipient>, DbErr> {
     let ids: Vec<Uuid> = due.iter().map(|d| d.contact_id).collect();
-    let mut sql =
-        Sql::new("SELECT id, email, first_name, last_name, company, custom FROM contacts WHERE id IN ");
+    let mut sql = Sql::new(
+        system.backend(),
+        "SELECT id, email, first_name, last_name, company, custom FROM contacts WHERE id IN ",
+    );
     sql.ids(&ids);
     let rows = system.query(&sql.text, sql.values).await?;
     let each = rows.iter().map(|row| {
@@ -316,6 +321,7 @@ async fn references(system: &SystemScope, due: &[Due]) -> Result<HashMap<Uuid, V
         return Ok(found);
     }
     let mut sql = Sql::new(
+        system.backend(),
         "SELECT enrollment_id, message_id FROM deliveries WHERE state = 'sent' AND enrollment_id IN ",
     );
     sql.ids(&later);

@@ -38,6 +38,7 @@ fn claimed(position: i32, day: i64) -> Facts {
         contact_deleted: false,
         lane_closed: false,
         mailbox_unread: false,
+        listened: false,
         suppressed: false,
     }
 }

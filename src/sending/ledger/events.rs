@@ -1,7 +1,7 @@
 //! What a commit tells the webhooks of its accounts: steps that were accepted, addresses that bounced,
 //! and the rare one whose suppression only its mark found.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use sea_orm::DbErr;
 use uuid::Uuid;
@@ -21,8 +21,11 @@ use crate::{
 pub(super) struct Events(BTreeMap<Uuid, Vec<Happened>>);
 
 impl Events {
-    /// Notes what one change is to others.
+    /// Notes what one change is to others, where anybody listens.
     pub(super) fn add(&mut self, facts: &Facts, change: &Change) {
+        if !facts.listened {
+            return;
+        }
         let event = match change.state {
             DeliveryState::Sent => EventType::EnrollmentSent,
             DeliveryState::Bounced if !facts.bounced_before => EventType::EnrollmentBounced,
@@ -40,18 +43,11 @@ impl Events {
         self.0.entry(facts.account_id).or_default().push(happened);
     }
 
-    /// Writes them where anybody listens: one look for all accounts, and nothing more where nobody does. Answers
-    /// whether anything was written.
+    /// Writes them. Answers whether anything was written.
     pub(super) async fn write(&self, system: &SystemScope, now: Timestamp) -> Result<bool, DbErr> {
-        if self.0.is_empty() {
-            return Ok(false);
-        }
-        let accounts: BTreeSet<Uuid> = self.0.keys().copied().collect();
         let mut written = 0;
-        for account in outbox::listening(system, &accounts).await? {
-            if let Some(happened) = self.0.get(&account) {
-                written += outbox::enrollments(&system.account(account), happened, now).await?;
-            }
+        for (account, happened) in &self.0 {
+            written += outbox::enrollments(&system.account(*account), happened, now).await?;
         }
         Ok(written > 0)
     }

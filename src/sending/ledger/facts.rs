@@ -50,6 +50,8 @@ pub(super) struct Facts {
     pub lane_closed: bool,
     /// The credential has a mailbox that was not read lately.
     pub mailbox_unread: bool,
+    /// A webhook of the account is enabled.
+    pub listened: bool,
     /// The address that a mark is asked for is suppressed; looked at for marks alone.
     pub suppressed: bool,
 }
@@ -87,7 +89,7 @@ impl Holder {
 
 /// Up to 500 that are held so, found without a lock.
 pub(super) async fn held(system: &SystemScope, holder: Holder) -> Result<Vec<Uuid>, DbErr> {
-    let mut sql = Sql::new("SELECT d.id FROM deliveries d WHERE ");
+    let mut sql = Sql::new(system.backend(), "SELECT d.id FROM deliveries d WHERE ");
     holder.narrow(&mut sql);
     sql.push(" ORDER BY d.id LIMIT 500");
     system.query(&sql.text, sql.values).await?.iter().map(|row| row.try_get("", "id")).collect()
@@ -107,6 +109,7 @@ pub(super) async fn read(
     read_since: Timestamp,
 ) -> Result<Vec<Facts>, DbErr> {
     let mut sql = Sql::new(
+        system.backend(),
         "SELECT d.id, d.account_id, d.campaign_id, d.enrollment_id, d.smtp_credential_id, e.batch_id, d.position, \
          d.state, d.token, d.process_id, d.attempts, d.reserved_period, d.reserved_day, e.status, e.progress, \
          e.current_step, e.sent_at, e.bounced_at, e.unsubscribed_at, n.delay_minutes, k.status AS campaign_status, \
@@ -114,7 +117,9 @@ pub(super) async fn read(
          (k.deleted_at IS NOT NULL OR c.deleted_at IS NOT NULL OR c.unsubscribed_at IS NOT NULL \
           OR i.deleted_at IS NOT NULL) AS gone, c.deleted_at AS contact_deleted_at, \
          (s.disabled_at IS NOT NULL OR s.deleted_at IS NOT NULL) AS lane_closed, \
-         s.imap_username IS NOT NULL AS has_mailbox, m.last_read_at \
+         s.imap_username IS NOT NULL AS has_mailbox, m.last_read_at, \
+         EXISTS (SELECT 1 FROM webhooks w WHERE w.account_id = d.account_id AND w.disabled_at IS NULL \
+          AND w.deleted_at IS NULL) AS listened \
          FROM deliveries d \
          JOIN enrollments e ON e.id = d.enrollment_id \
          JOIN campaigns k ON k.id = d.campaign_id \
@@ -153,6 +158,7 @@ async fn suppressed(
     let rows = addresses.iter().map(|(account, hash)| [(*account).into(), hash.to_vec().into()]);
     // The primary key serves each; CROSS JOIN keeps SQLite from reading all suppressions.
     let sql = Sql::with_rows(
+        system.backend(),
         "v_account, v_hash",
         rows,
         "SELECT account_id, email_hash FROM v CROSS JOIN suppressions \
@@ -197,6 +203,7 @@ impl Facts {
             contact_deleted: row.try_get::<Option<i64>>("", "contact_deleted_at")?.is_some(),
             lane_closed: row.try_get("", "lane_closed")?,
             mailbox_unread: row.try_get("", "has_mailbox")? && read_at < read_since,
+            listened: row.try_get("", "listened")?,
             suppressed: false,
         })
     }

@@ -48,6 +48,8 @@ use crate::{
 const MOST_PER_COMMIT: usize = 256;
 /// The most deliveries written together: SQLite takes 32,766 parameters, and one has up to 42 in all tables.
 const MOST_ROWS: usize = 512;
+/// How long a commit waits for lanes that are on their way back from the last one.
+const MOMENT: Duration = Duration::from_millis(1);
 /// How long a failed commit is waited out before the next try, and that much longer each time …
 const RETRY_AFTER: Duration = Duration::from_millis(200);
 /// … up to this.
@@ -126,8 +128,9 @@ pub struct Ledger {
 impl Ledger {
     /// A ledger and its writer, which must be run. The bell is rung when there is something to tell webhooks. `fresh`: how
     /// long ago a mailbox may have been read for a follow-up. `patience`: how long the database may say nothing.
-    pub fn new(db: Db, webhooks: Doorbell, fresh: Duration, patience: Duration) -> (Self, Writer) {
+    pub fn new(db: &Db, webhooks: Doorbell, fresh: Duration, patience: Duration) -> (Self, Writer) {
         let (entries, inbox) = mpsc::channel(4 * MOST_PER_COMMIT);
+        let db = db.apart(order::SETTLING);
         (Self { entries }, Writer { db, fresh, patience, inbox, webhooks })
     }
 
@@ -220,7 +223,10 @@ impl Writer {
     /// Works until nobody can ask any more.
     pub async fn run(mut self) {
         let mut gathered = Vec::with_capacity(MOST_PER_COMMIT);
+        let mut expected = 0;
         while self.inbox.recv_many(&mut gathered, MOST_PER_COMMIT).await > 0 {
+            self.gather(&mut gathered, expected).await;
+            expected = gathered.len();
             let entries = std::mem::take(&mut gathered);
             match self.in_time(self.prepare(&entries)).await {
                 Ok(prepared) => self.conclude(entries, prepared).await,
@@ -228,6 +234,22 @@ impl Writer {
                 // One bad entry must not hold up the others. Nothing was committed, so each may be done again; a
                 // commit that failed may have happened, and is never repeated.
                 Err(_) => self.one_by_one(entries).await,
+            }
+        }
+    }
+
+    /// Lanes that were answered together come back together, but for the first of them: whose commit would have begun
+    /// without the others, and made them wait for two. They are waited for a moment, if they are not on their way at all.
+    async fn gather(&mut self, gathered: &mut Vec<Entry>, expected: usize) {
+        let expected = expected.min(MOST_PER_COMMIT);
+        let moment = tokio::time::sleep(MOMENT);
+        tokio::pin!(moment);
+        while gathered.len() < expected {
+            let room = MOST_PER_COMMIT - gathered.len();
+            tokio::select! {
+                biased;
+                more = self.inbox.recv_many(gathered, room) => if more == 0 { return },
+                () = &mut moment => return,
             }
         }
     }

@@ -17,8 +17,12 @@ const RECENT: Duration = Duration::from_secs(62 * 24 * 3600);
 /// Nothing that may go on for long keeps such a lock. Who waits for one that is kept holds up all lanes: the commit is given
 /// up then, and its entries go one by one. And what a change reads is found by keys alone, whichever they are: to plan
 /// that anew for each set of them takes longer than to read it.
-const SETTLING: &str = "SELECT set_config('lock_timeout', '500ms', true), \
-                        set_config('plan_cache_mode', 'force_generic_plan', true)";
+///
+/// Such a plan is kept for as long as the connection lives, and is often made when the tables are new and nothing is known
+/// of them: it would look at each of twenty rows then, and go on like that when they are millions. So ways that take
+/// more than keys are out.
+pub(super) const SETTLING: &str = "SET lock_timeout = '500ms'; SET plan_cache_mode = force_generic_plan; \
+     SET enable_seqscan = off; SET enable_hashjoin = off; SET enable_mergejoin = off";
 /// What is due is found by plans that know the limits.
 const CLAIMING: &str = "SET LOCAL plan_cache_mode = auto";
 /// How often periods are locked that gave way while they were waited for.
@@ -38,12 +42,19 @@ pub(super) async fn take(
     if system.backend() != DbBackend::Postgres || (deliveries.is_empty() && wants.is_empty()) {
         return Ok(());
     }
-    system.query(SETTLING, []).await?;
     hold_periods(system, deliveries, &accounts, now).await?;
-    let mut sql = Sql::new("SELECT id FROM campaigns WHERE id = ANY(ARRAY(");
+    let mut sql = Sql::new(system.backend(), "SELECT id FROM campaigns WHERE id = ANY(ARRAY(");
     of(&mut sql, "campaign_id", deliveries, campaigns);
     sql.push(")) ORDER BY id FOR SHARE");
     system.query(&sql.text, sql.values).await.map(drop)
+}
+
+/// As [`SETTLING`] has it, in a transaction on another's connection.
+pub(super) async fn soon(system: &SystemScope) -> Result<(), DbErr> {
+    if system.backend() == DbBackend::Postgres {
+        system.execute("SET LOCAL lock_timeout = '500ms'", []).await?;
+    }
+    Ok(())
 }
 
 /// What claims ask for comes behind what is settled.
@@ -65,6 +76,7 @@ async fn hold_periods(
 ) -> Result<(), DbErr> {
     for _ in 0..TRIES {
         let mut sql = Sql::new(
+            system.backend(),
             "SELECT account_id, period_start, period_end FROM account_periods WHERE account_id = ANY(ARRAY(",
         );
         of(&mut sql, "account_id", deliveries, accounts.clone());

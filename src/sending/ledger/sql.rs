@@ -1,11 +1,12 @@
-//! Builds statements over sets of rows that both databases take: numbered parameters, lists, and changes by a `WITH`.
+//! Builds statements over sets of rows that both databases take: parameters, lists, and changes by a `WITH`.
 
-use sea_orm::Value;
+use sea_orm::{DbBackend, Value};
 use uuid::Uuid;
 
 /// A statement and its parameters.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub(crate) struct Sql {
+    backend: DbBackend,
     /// The text so far.
     pub text: String,
     /// Its parameters in order.
@@ -14,8 +15,8 @@ pub(crate) struct Sql {
 
 impl Sql {
     /// Begins a statement.
-    pub fn new(text: &str) -> Self {
-        Self { text: text.to_owned(), values: Vec::new() }
+    pub fn new(backend: DbBackend, text: &str) -> Self {
+        Self { backend, text: text.to_owned(), values: Vec::new() }
     }
 
     /// Adds text.
@@ -23,11 +24,16 @@ impl Sql {
         self.text.push_str(text);
     }
 
-    /// Adds a parameter.
+    /// Adds a parameter. They stand in the order of their numbers. SQLite is not told the numbers: it would search all
+    /// of them for each.
     pub fn value(&mut self, value: Value) {
         self.values.push(value);
-        self.text.push('$');
-        self.text.push_str(&self.values.len().to_string());
+        if self.backend == DbBackend::Sqlite {
+            self.text.push('?');
+        } else {
+            self.text.push('$');
+            self.text.push_str(&self.values.len().to_string());
+        }
     }
 
     /// Adds parameters in brackets.
@@ -62,11 +68,12 @@ impl Sql {
 
     /// `WITH v (columns) AS (VALUES rows) rest`: one statement that changes each row in its own way.
     pub fn with_rows<R: IntoIterator<Item = Value>>(
+        backend: DbBackend,
         columns: &str,
         rows: impl IntoIterator<Item = R>,
         rest: &str,
     ) -> Self {
-        let mut sql = Self::new(&format!("WITH v ({columns}) AS (VALUES "));
+        let mut sql = Self::new(backend, &format!("WITH v ({columns}) AS (VALUES "));
         sql.rows(rows);
         sql.push(") ");
         sql.push(rest);

@@ -1,11 +1,12 @@
 //! Changes of several tables that go to the database together: one statement on PostgreSQL, one round of statements on
-//! SQLite. A commit of the ledger changes up to seven tables; asked for one by one, they would cost it seven round trips.
+//! SQLite. A commit of the ledger changes up to seven tables; asked for one by one, they would cost it eight round trips.
 //!
 //! All its sets of rows are filled up to one size, a power of two, so that few texts occur and the database knows them.
 
 use sea_orm::{DbBackend, DbErr, Value};
+use uuid::Uuid;
 
-use super::sql::Sql;
+use super::sql::{Sql, uuids};
 use crate::tenancy::SystemScope;
 
 /// A set of rows and the update that takes them.
@@ -19,10 +20,21 @@ struct Write {
 }
 
 /// What one commit changes, each row of a table at most once.
-#[derive(Default)]
-pub(super) struct Writes(Vec<Write>);
+pub(super) struct Writes {
+    backend: DbBackend,
+    changes: Vec<Write>,
+}
+
+/// A mark finds its delivery claimed, and says so.
+const MARK: &str = "UPDATE deliveries SET state = 'sending' WHERE state = 'claimed' AND id IN ";
+const MARKED: &str = " RETURNING id";
 
 impl Writes {
+    /// None yet.
+    pub(super) const fn new(backend: DbBackend) -> Self {
+        Self { backend, changes: Vec::new() }
+    }
+
     /// Adds a table's change; nothing where there are no rows.
     pub(super) fn add<R: IntoIterator<Item = Value>>(
         &mut self,
@@ -32,41 +44,45 @@ impl Writes {
     ) {
         let rows: Vec<Vec<Value>> = rows.map(|row| row.into_iter().collect()).collect();
         if !rows.is_empty() {
-            self.0.push(Write { columns, rows, set, matching });
+            self.changes.push(Write { columns, rows, set, matching });
         }
     }
 
-    /// Makes the changes; nothing says how many rows they met.
-    pub(super) async fn run(mut self, system: &SystemScope) -> Result<(), DbErr> {
-        self.fill_up();
-        let sql = match system.backend() {
-            DbBackend::Postgres => self.in_one_statement(),
-            DbBackend::Sqlite | DbBackend::MySql | _ => self.in_one_round(),
+    /// Makes the changes and marks these deliveries, of which none is among the changes. Answers how many marks found
+    /// their delivery; of the changes, nothing says how many rows they met.
+    pub(super) async fn run(mut self, system: &SystemScope, marks: &[Uuid]) -> Result<usize, DbErr> {
+        if self.changes.is_empty() && marks.is_empty() {
+            return Ok(0);
+        }
+        let marks = self.fill_up(marks);
+        let sql = match self.backend {
+            DbBackend::Postgres => self.in_one_statement(&marks),
+            DbBackend::Sqlite | DbBackend::MySql | _ => self.in_one_round(&marks),
         };
-        match sql {
-            Some(sql) => system.execute(&sql.text, sql.values).await.map(drop),
-            None => Ok(()),
-        }
+        system.query(&sql.text, sql.values).await.map(|marked| marked.len())
     }
 
-    /// Rows of nulls match nothing.
-    fn fill_up(&mut self) {
-        let most = self.0.iter().map(|write| write.rows.len()).max().unwrap_or(0).next_power_of_two();
-        for write in &mut self.0 {
+    /// Rows of nulls match nothing, and an id named twice is one.
+    fn fill_up(&mut self, marks: &[Uuid]) -> Vec<Uuid> {
+        let rows = self.changes.iter().map(|write| write.rows.len()).max().unwrap_or(0);
+        let most = rows.max(marks.len()).next_power_of_two();
+        for write in &mut self.changes {
             if let Some(first) = write.rows.first() {
                 let nulls: Vec<Value> = first.iter().map(Value::as_null).collect();
                 write.rows.resize(most, nulls);
             }
         }
+        let again = marks.last().into_iter().cycle().take(most.saturating_sub(marks.len()));
+        marks.iter().chain(again).copied().collect()
     }
 
     /// PostgreSQL takes one statement with parameters at a time. Changes in a `WITH` are all made, whether or not the
     /// statement reads them.
-    fn in_one_statement(self) -> Option<Sql> {
-        let mut sql = Sql::default();
-        let many = self.0.len();
-        for (nth, write) in self.0.into_iter().enumerate() {
-            let last = nth + 1 == many;
+    fn in_one_statement(self, marks: &[Uuid]) -> Sql {
+        let mut sql = Sql::new(self.backend, "");
+        let many = self.changes.len();
+        for (nth, write) in self.changes.into_iter().enumerate() {
+            let last = marks.is_empty() && nth + 1 == many;
             sql.push(if nth == 0 { "WITH " } else { ", " });
             sql.push(&format!("v{nth} ({}) AS (VALUES ", write.columns));
             sql.rows(write.rows);
@@ -78,18 +94,30 @@ impl Writes {
                 sql.push(&format!(", w{nth} AS ({update} RETURNING 1)"));
             }
         }
-        (many > 0).then_some(sql)
+        if !marks.is_empty() {
+            sql.push(" ");
+            mark(&mut sql, marks);
+        }
+        sql
     }
 
-    /// SQLite takes several statements at a time, whose parameters are numbered through.
-    fn in_one_round(self) -> Option<Sql> {
-        let mut sql = Sql::default();
-        let many = self.0.len();
-        for write in self.0 {
+    /// SQLite takes several statements at a time.
+    fn in_one_round(self, marks: &[Uuid]) -> Sql {
+        let mut sql = Sql::new(self.backend, "");
+        for write in self.changes {
             sql.push(&format!("WITH v ({}) AS (VALUES ", write.columns));
             sql.rows(write.rows);
             sql.push(&format!(") {} FROM v WHERE {};", write.set, write.matching));
         }
-        (many > 0).then_some(sql)
+        if !marks.is_empty() {
+            mark(&mut sql, marks);
+        }
+        sql
     }
+}
+
+fn mark(sql: &mut Sql, marks: &[Uuid]) {
+    sql.push(MARK);
+    sql.list(uuids(marks));
+    sql.push(MARKED);
 }

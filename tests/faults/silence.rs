@@ -1,0 +1,67 @@
+//! The machine of the database is gone without a word: nothing closes the connections, nothing answers on them.
+
+use std::time::Duration;
+
+use ampout::db::{self, Db};
+use testkit::{
+    sink::{Matcher, Point, Sink},
+    wait::eventually,
+};
+
+use super::{engine_process, lost::line};
+use crate::support::{campaign::*, world};
+
+const PEOPLE: usize = 6;
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn connections_that_fall_silent_for_ever_are_given_up() {
+    world(|w| async move {
+        let Some((proxy, url)) = line(&w).await else { return };
+        let sink = Sink::start().await.unwrap();
+        let hold = sink.hold(Point::AfterDot, Matcher::Any);
+        let people = addresses("ok", PEOPLE);
+        for (lane, people) in ["one@sender.test", "two@sender.test"].iter().zip(people.chunks(PEOPLE / 2)) {
+            dispatched(&w.alice, &campaign(&[credential(&sink, lane)], 1), people).await;
+        }
+        let engine = engine_process(&w).env("DATABASE_URL", url).start().unwrap();
+        // Of both lanes nothing is under way to the database then that could be a mark.
+        hold.reached_by(2, DEADLINE).await.unwrap();
+        proxy.freeze();
+        hold.release();
+        // The process may have been declared dead before it had a line again: then what was on the wire is uncertain.
+        let settled = "SELECT count(*) FROM deliveries WHERE state IN ('sent', 'uncertain')";
+        let all = eventually(DEADLINE, || async {
+            let rested = "UPDATE smtp_credentials SET next_send_at = 0, wake_at = 0 \
+                          WHERE holder IS NULL AND wake_at IS NOT NULL";
+            w.sql(rested, []).await;
+            (usize::try_from(w.number(settled, []).await).unwrap() == PEOPLE).then_some(())
+        });
+        assert!(all.await.is_ok(), "{}", engine.output());
+        let uncertain = "SELECT count(*) FROM deliveries WHERE state = 'uncertain'";
+        assert!(w.number(uncertain, []).await <= 2, "one for each connection\n{}", engine.output());
+        for person in &people {
+            assert_eq!(sink.messages_to(person).len(), 1, "{person}\n{}", engine.output());
+        }
+    })
+    .await;
+}
+
+/// Whoever gave up waiting for an answer leaves a connection behind that still waits for it.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_connection_that_fell_silent_makes_room_for_another() {
+    world(|w| async move {
+        let Some((proxy, url)) = line(&w).await else { return };
+        let mut config = w.ctx.config.database.clone();
+        (config.uri, config.min_connections, config.max_connections) = (url, 0, 2);
+        config.acquire_timeout = Some(u64::try_from(DEADLINE.as_millis()).unwrap());
+        let db = Db::new(db::connect(&config).await.unwrap());
+        let held = [db.begin().await.unwrap(), db.begin().await.unwrap()];
+        proxy.freeze();
+        for tx in held {
+            assert!(tokio::time::timeout(Duration::ZERO, tx.commit()).await.is_err(), "nothing answers");
+        }
+        let again = tokio::time::timeout(DEADLINE, db.begin()).await;
+        again.expect("the connections that fell silent kept their places").unwrap().rollback().await.unwrap();
+    })
+    .await;
+}
