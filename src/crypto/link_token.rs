@@ -158,6 +158,7 @@ mod tests {
         let token = keys(1, &[]).sign(Purpose::Unsubscribe, &[7; 32]);
         assert_eq!(keys(2, &[3, 1]).verify(Purpose::Unsubscribe, &token), Some(vec![7; 32]));
         assert_eq!(keys(2, &[3]).verify(Purpose::Unsubscribe, &token), None);
+        assert_eq!(format!("{:?}", keys(2, &[3])), "LinkKeys(2)", "how many there are, never which");
     }
 
     /// Links in mails already sent must verify for years: this token was signed by the first release.

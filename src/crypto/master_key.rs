@@ -207,6 +207,20 @@ mod tests {
         }
     }
 
+    /// The longest path is 4,096 bytes on Linux: the file's own fits, that of the one beside it does not.
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn a_file_that_cannot_be_made_is_an_error_with_its_cause() {
+        let root = tempfile::tempdir().unwrap();
+        let mut folder = root.path().to_owned();
+        while folder.as_os_str().len() < 4_079 {
+            folder.push("d".repeat((4_079 - folder.as_os_str().len()).min(200)));
+        }
+        let made = MasterKeys::load_or_create(&folder.join("key"));
+        let Err(MasterKeyError::File { cause, .. }) = made else { unreachable!("{made:?}") };
+        assert_eq!(cause.kind(), io::ErrorKind::InvalidFilename);
+    }
+
     #[test]
     fn processes_that_start_at_once_agree_on_the_key() {
         let folder = tempfile::tempdir().unwrap();

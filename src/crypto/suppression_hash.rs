@@ -51,5 +51,6 @@ mod tests {
         assert_ne!(hash, key.hash(theirs, "jo@example.com"));
         assert_ne!(hash, key.hash(ours, "jo@example.org"));
         assert_ne!(hash, SuppressionKey::new([2; 32]).hash(ours, "jo@example.com"));
+        assert_eq!(format!("{key:?}"), "SuppressionKey", "nothing of the key");
     }
 }

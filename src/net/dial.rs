@@ -218,7 +218,7 @@ mod tests {
     #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
     use rstest::rstest;
-    use tokio::net::TcpListener;
+    use tokio::net::{TcpListener, TcpSocket};
 
     use super::super::resolve::scripted::ScriptedDns;
     use super::*;
@@ -278,6 +278,57 @@ mod tests {
         let dns = ScriptedDns::default().address("mail.example", &["127.0.0.3", "127.0.0.2"]);
         let stream = dialer(true, dns).connect("mail.example", port, Duration::from_secs(5)).await;
         assert!(stream.is_ok());
+    }
+
+    /// A listener that takes no more connections: whoever connects now waits.
+    async fn full(address: &str) -> (TcpListener, Vec<TcpStream>) {
+        let socket = TcpSocket::new_v4().unwrap();
+        socket.bind(address.parse().unwrap()).unwrap();
+        let listener = socket.listen(1).unwrap();
+        let address = listener.local_addr().unwrap();
+        let mut waiting = Vec::new();
+        while let Ok(Ok(stream)) = timeout(Duration::from_millis(200), TcpStream::connect(address)).await {
+            waiting.push(stream);
+        }
+        (listener, waiting)
+    }
+
+    #[tokio::test]
+    async fn an_address_that_stays_silent_leaves_time_for_the_next() {
+        let (silent, _waiting) = full("127.0.0.3:0").await;
+        let port = silent.local_addr().unwrap().port();
+        let _listener = TcpListener::bind(("127.0.0.2", port)).await.unwrap();
+        let dns = ScriptedDns::default().address("mail.example", &["127.0.0.3", "127.0.0.2"]);
+        let stream = dialer(true, dns).connect("mail.example", port, Duration::from_secs(2)).await;
+        assert_eq!(stream.unwrap().peer_addr().unwrap().to_string(), format!("127.0.0.2:{port}"));
+    }
+
+    #[tokio::test]
+    async fn silent_addresses_are_given_all_the_time_there_is_and_no_more() {
+        let (silent, _waiting) = full("127.0.0.3:0").await;
+        let port = silent.local_addr().unwrap().port();
+        let three = ["127.0.0.3"; 3];
+        let dialer = dialer(true, ScriptedDns::default().address("mail.example", &three));
+        let (started, within) = (Instant::now(), Duration::from_millis(1_200));
+        let refused = dialer.connect("mail.example", port, within).await;
+        assert_eq!(refused.map(|_| ()), Err(DialError::Timeout));
+        assert!(started.elapsed() >= within, "each has its share of what is left");
+        assert!(started.elapsed() < within * 3, "they share one time span");
+    }
+
+    #[tokio::test]
+    async fn a_connection_from_an_address_to_itself_leads_to_ourselves() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let target = listener.local_addr().unwrap();
+        assert!(leads_to_ourselves(&TcpStream::connect(target).await.unwrap()));
+        let socket = TcpSocket::new_v4().unwrap();
+        socket.bind("127.0.0.2:0".parse().unwrap()).unwrap();
+        assert!(!leads_to_ourselves(&socket.connect(target).await.unwrap()));
+        let dialled = |allow_private| async move {
+            dialer(allow_private, ScriptedDns::default()).connect_to(target).await.map(|_| ())
+        };
+        assert_eq!(dialled(false).await, Err(DialError::Internal));
+        assert_eq!(dialled(true).await, Ok(()));
     }
 
     #[tokio::test]

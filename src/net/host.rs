@@ -126,12 +126,17 @@ mod tests {
             "",
             ".",
             "1.2.3.4.5",
+            "1.2.3.4.0",
+            "1.2.3.4.5.6",
             "256.1.1.1",
+            "1.256.1.1",
             "1.2.3.256",
             "4294967296",
             "0x100000000",
             "08.1",
             "127.0.0.09",
+            "127.0.0.+1",
+            "+2130706433",
             "1..2",
             "127.0.0.1..",
             "[127.0.0.1]",
@@ -165,6 +170,10 @@ mod tests {
         assert_eq!(Host::parse("SMTP.Example.COM."), Ok(Host::Name("smtp.example.com".to_owned())));
         assert_eq!(Host::parse("localhost"), Ok(Host::Name("localhost".to_owned())));
         assert_eq!(Host::parse("3com.example"), Ok(Host::Name("3com.example".to_owned())));
+        assert_eq!(
+            Host::parse("smtp-1.my_host.example"),
+            Ok(Host::Name("smtp-1.my_host.example".to_owned()))
+        );
         assert_eq!(Host::parse("1.2.3.4.example"), Ok(Host::Name("1.2.3.4.example".to_owned())));
     }
 

@@ -1,5 +1,5 @@
 //! Nothing that IANA sets aside is ever dialled, however it is spelled and whenever a name changes its mind.
-#![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test fails by panicking")]
+#![expect(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic, reason = "a test fails by panicking")]
 
 use std::{
     net::{IpAddr, Ipv4Addr, Ipv6Addr},
@@ -15,7 +15,7 @@ use proptest::prelude::*;
 use rstest::rstest;
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
-    net::TcpListener,
+    net::{TcpListener, TcpStream},
 };
 
 use super::*;
@@ -180,4 +180,76 @@ async fn a_listener_on_loopback_hears_nothing_unless_the_operator_allows_it(#[ca
         stream.write_all(b"HTTP/1.1 204 No Content\r\n\r\n").await.unwrap();
     });
     assert_eq!(answer, Ok(Answer { status: 204, retry_after: None }));
+}
+
+/// The head of the next request, without its body.
+async fn request(stream: &mut TcpStream) -> String {
+    let mut read = Vec::new();
+    while !read.ends_with(b"{}") {
+        assert!(stream.read_buf(&mut read).await.unwrap() > 0, "the connection was closed");
+    }
+    String::from_utf8(read).unwrap()
+}
+
+#[tokio::test]
+async fn a_connection_whose_answer_was_read_to_its_end_is_used_again() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}/hook", listener.local_addr().unwrap());
+    let client = HttpClient::new(dialer(true, Ipv4Addr::LOCALHOST.into()));
+    let server = async {
+        let (mut stream, _) = listener.accept().await.unwrap();
+        for _ in 0..2 {
+            tokio::select! {
+                _ = request(&mut stream) => {}
+                _ = listener.accept() => panic!("a second connection was made"),
+            }
+            // Two frames of a body: the first alone is not its end.
+            let answer =
+                b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\none\r\n3\r\ntwo\r\n0\r\n\r\n";
+            stream.write_all(answer).await.unwrap();
+        }
+    };
+    let calls = async {
+        for _ in 0..2 {
+            assert_eq!(post(&client, &url).await, Ok(Answer { status: 200, retry_after: None }));
+        }
+    };
+    tokio::join!(server, calls);
+}
+
+#[tokio::test]
+async fn more_of_a_body_than_anybody_needs_is_not_waited_for() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}/hook", listener.local_addr().unwrap());
+    let client = HttpClient::new(dialer(true, Ipv4Addr::LOCALHOST.into()));
+    let started = Instant::now();
+    let (answer, ()) = tokio::join!(post(&client, &url), async {
+        let (mut stream, _) = listener.accept().await.unwrap();
+        request(&mut stream).await;
+        stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 1000000\r\n\r\n").await.unwrap();
+        stream.write_all(&[b'x'; ANSWER_BYTES * 2]).await.unwrap();
+        // It stays silent, and open until the client has closed it.
+        assert_eq!(stream.read(&mut [0; 1]).await.unwrap_or(0), 0);
+    });
+    assert_eq!(answer, Ok(Answer { status: 200, retry_after: None }));
+    assert!(started.elapsed() < BODY_WITHIN);
+}
+
+#[rstest]
+#[case("120", Some("120"))]
+#[case("Wed, 21 Oct 2026 07:28:00 GMT", Some("Wed, 21 Oct 2026 07:28:00 GMT"))]
+#[case(&"1".repeat(64), Some(&*"1".repeat(64)))]
+#[case(&"1".repeat(65), None)]
+#[tokio::test]
+async fn a_retry_after_is_kept_as_it_came_up_to_a_length(#[case] sent: &str, #[case] kept: Option<&str>) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}/hook", listener.local_addr().unwrap());
+    let client = HttpClient::new(dialer(true, Ipv4Addr::LOCALHOST.into()));
+    let (answer, ()) = tokio::join!(post(&client, &url), async {
+        let (mut stream, _) = listener.accept().await.unwrap();
+        request(&mut stream).await;
+        let answer = format!("HTTP/1.1 503 Busy\r\nRetry-After: {sent}\r\nContent-Length: 0\r\n\r\n");
+        stream.write_all(answer.as_bytes()).await.unwrap();
+    });
+    assert_eq!(answer, Ok(Answer { status: 503, retry_after: kept.map(str::to_owned) }));
 }
