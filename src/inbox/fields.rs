@@ -50,7 +50,9 @@ pub(super) fn message_ids(text: &str) -> Vec<String> {
         rest = next;
     }
     if ids.is_empty() {
-        text.split_whitespace().filter(|word| word.contains('@')).for_each(|word| keep_id(&mut ids, word));
+        // No whole pair of brackets: half of one is no part of an id either.
+        let words = text.split(|c: char| c.is_whitespace() || matches!(c, '<' | '>'));
+        words.filter(|word| word.contains('@')).for_each(|word| keep_id(&mut ids, word));
     }
     let surplus = ids.len().saturating_sub(MOST_IDS);
     ids.drain(..surplus);
@@ -113,6 +115,8 @@ mod tests {
     #[case("Your message of <yesterday <a@x.test>", &["a@x.test"])]
     #[case("<a@\r\n x.test>", &["a@x.test"])]
     #[case("a@x.test", &["a@x.test"])]
+    #[case("a@x.test> b@x.test", &["a@x.test", "b@x.test"])]
+    #[case("re <a@x.test", &["a@x.test"])]
     #[case("<no-at> <>", &[])]
     fn message_ids_are_found_in_what_programs_write(#[case] text: &str, #[case] expected: &[&str]) {
         assert_eq!(message_ids(text), expected);

@@ -38,9 +38,9 @@ impl HeaderText {
     /// From text of any kind, such as a rendered subject: what cannot stand in a header becomes a space, and
     /// what is too long is cut. May be empty.
     pub fn flatten(text: &str, most: usize) -> Self {
-        let line: String =
-            text.trim().chars().map(|char| if breaks_a_line(char) { ' ' } else { char }).take(most).collect();
-        Self(line)
+        let line: String = text.chars().map(|char| if breaks_a_line(char) { ' ' } else { char }).collect();
+        let line: String = line.trim().chars().take(most).collect();
+        Self(line.trim_end().to_owned())
     }
 
     /// The text.
@@ -93,6 +93,12 @@ mod tests {
     fn a_rendered_line_break_becomes_a_space() {
         assert_eq!(HeaderText::flatten("Hi Jo\r\nBcc: x\u{2029}y\n", 998).as_str(), "Hi Jo  Bcc: x y");
         assert_eq!(HeaderText::flatten(&"ö".repeat(2_000), 998).as_str().chars().count(), 998);
+    }
+
+    #[test]
+    fn no_space_is_left_at_the_ends_of_what_was_flattened() {
+        assert_eq!(HeaderText::flatten("\u{7} Ada\u{7}", 998).as_str(), "Ada");
+        assert_eq!(HeaderText::flatten("Ada Love", 4).as_str(), "Ada");
     }
 
     proptest! {

@@ -24,3 +24,13 @@ pub use verify::VerifyError;
 pub fn is_host(text: &str) -> bool {
     host::Host::parse(text).is_ok()
 }
+
+/// What a host would be taken for, for the fuzzer: an address, a name (`Err`), or neither.
+#[cfg(fuzzing)]
+#[doc(hidden)]
+pub fn read_host(text: &str) -> Option<Result<std::net::IpAddr, String>> {
+    match host::Host::parse(text).ok()? {
+        host::Host::Address(address) => Some(Ok(address)),
+        host::Host::Name(name) => Some(Err(name)),
+    }
+}
