@@ -14,6 +14,8 @@
 //!
 //! A field that a model may miss is an `Option`, so that its absence is a validation failure.
 
+use std::time::Duration;
+
 use axum::{
     body::{Body, Bytes},
     extract::{FromRequest, MatchedPath, Request},
@@ -32,6 +34,9 @@ use super::{
     serde_words::{Complaint, short},
 };
 use crate::errors::{ApiError, ApiResult, Code};
+
+/// The longest that a body may take which is read whole; most requests end sooner (`timeout`).
+const BODY_DEADLINE: Duration = Duration::from_secs(10 * 60);
 
 /// The most bytes of an ordinary body.
 pub const BODY_LIMIT: usize = 1 << 20;
@@ -76,11 +81,15 @@ pub fn body_limit(request: &Request) -> usize {
 /// Those of [`Pieces`].
 pub async fn read_body(headers: &HeaderMap, body: Body, limit: usize) -> ApiResult<Bytes> {
     let mut pieces = Pieces::of(headers, body, limit)?;
-    let mut bytes = BytesMut::new();
-    while let Some(piece) = pieces.next().await? {
-        bytes.extend_from_slice(&piece);
-    }
-    Ok(bytes.freeze())
+    let whole = async {
+        let mut bytes = BytesMut::new();
+        while let Some(piece) = pieces.next().await? {
+            bytes.extend_from_slice(&piece);
+        }
+        Ok(bytes.freeze())
+    };
+    let late = |_| Err(ApiError::bad_request("The body arrived too slowly"));
+    tokio::time::timeout(BODY_DEADLINE, whole).await.unwrap_or_else(late)
 }
 
 /// Parses a body that was read whole. An empty one is `{}` and needs no content type.

@@ -35,7 +35,7 @@ pub async fn start(
     let Received { id, bytes } = received;
     let import = import_progress::create(scope, name, id, bytes, now).await?;
     let args = serde_json::json!({ "account_id": scope.account_id(), "import_upload_id": id });
-    // Each run goes on where the last one ended: restarts do not use up its tries.
+    // Each run goes on where the last one ended, so that many restarts on the way are no reason to give up.
     enqueue_on(&scope.db(), Job { max_attempts: 20, ..Job::new(READING, args) }).await?;
     Ok(import)
 }

@@ -8,8 +8,8 @@ use uuid::Uuid;
 
 use crate::{
     clock::Timestamp,
-    db::{RowLock, lock_sql},
-    errors::ApiResult,
+    db::{RowLock, key_lock_sql, lock_sql},
+    errors::{ApiError, ApiResult},
     jobs,
     models::periods,
     tenancy::{Scope, SystemScope},
@@ -41,7 +41,7 @@ const BEFORE: [&str; 4] = ["campaigns", "contact_imports", "import_uploads", "we
 ///
 /// # Errors
 /// What the database refuses.
-pub async fn paying(scope: &Scope) -> ApiResult<Option<String>> {
+async fn paying(scope: &Scope) -> ApiResult<Option<String>> {
     // One that gives no plan is charged for as well: of an unknown price, unpaid, paused.
     let sql = "SELECT coalesce(a.stripe_subscription_id, (SELECT s.stripe_id FROM subscriptions s \
                WHERE s.account_id = a.id AND s.fetch_stored > 0 \
@@ -54,8 +54,16 @@ pub async fn paying(scope: &Scope) -> ApiResult<Option<String>> {
 /// Locks the owner out and stops what the account was sending, in one transaction. Repeatable.
 ///
 /// # Errors
-/// What the database refuses.
+/// `unprocessable` when Stripe would go on charging for it; what the database refuses.
 pub async fn begin(scope: &Scope, now: Timestamp) -> ApiResult<()> {
+    // Whoever stores what Stripe says locks the account too: what is seen here is so until the commit.
+    let lock = key_lock_sql(scope.backend());
+    scope.query(&format!("SELECT id FROM accounts WHERE id = $1{lock}"), []).await?;
+    if let Some(subscription) = paying(scope).await? {
+        return Err(ApiError::unprocessable(format!(
+            "the account's subscription {subscription} still runs at Stripe: cancel it there first"
+        )));
+    }
     let sql = "UPDATE accounts SET deleted_at = $2 WHERE id = $1 AND deleted_at IS NULL";
     scope.execute(sql, [now.micros().into()]).await?;
     hide(scope, now).await.map(|_| ())

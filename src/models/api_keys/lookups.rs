@@ -4,10 +4,10 @@
 //! Nothing is remembered. A look begins after every request that it serves has come in, so a key that was revoked
 //! before a request, on whatever node, is not found for it.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use parking_lot::Mutex;
-use sea_orm::{DbErr, QueryResult, Value};
+use sea_orm::{ConnAcquireErr, DbErr, QueryResult, Value};
 use tokio::sync::OnceCell;
 
 use crate::{
@@ -23,8 +23,12 @@ type Digest = [u8; 32];
 /// Keys of one look. Its statement has room for one or for all of them, so that there are two statements to keep ready.
 const MOST: usize = 16;
 
-/// Looks that are on their way at once: one that hangs does not hold up all requests.
+/// Looks that are on their way at once.
 const AT_ONCE: usize = 2;
+
+/// How long a look keeps its turn, as those that hang must not hold up whoever comes after them; and how long the database
+/// may say nothing.
+const PATIENCE: Patience = Patience { turn: Duration::from_millis(250), database: Duration::from_secs(5) };
 
 /// What is known of an active key.
 #[derive(Clone, Copy, Debug)]
@@ -42,6 +46,13 @@ pub struct KeyLookups(Arc<Inner>);
 struct Inner {
     gathering: Mutex<Arc<Look>>,
     turns: tokio::sync::Semaphore,
+    patience: Patience,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Patience {
+    turn: Duration,
+    database: Duration,
 }
 
 /// One look: the keys that it asks for, and what it found.
@@ -80,12 +91,16 @@ impl Look {
 
 impl Default for KeyLookups {
     fn default() -> Self {
-        let turns = tokio::sync::Semaphore::new(AT_ONCE);
-        Self(Arc::new(Inner { gathering: Mutex::default(), turns }))
+        Self::new(PATIENCE)
     }
 }
 
 impl KeyLookups {
+    fn new(patience: Patience) -> Self {
+        let turns = tokio::sync::Semaphore::new(AT_ONCE);
+        Self(Arc::new(Inner { gathering: Mutex::default(), turns, patience }))
+    }
+
     /// The active key with this digest, and when its use was last stored.
     ///
     /// # Errors
@@ -109,8 +124,23 @@ impl KeyLookups {
     }
 
     async fn run(&self, db: &Db, look: &Look) -> Result<Vec<Known>, DbErr> {
-        let _turn = self.0.turns.acquire().await;
-        ask(&SystemScope::new(Conn::Pool(db.pool().clone())), look.begin()).await
+        let system = SystemScope::new(Conn::Pool(db.pool().clone()));
+        self.in_turn(async || ask(&system, look.begin()).await).await
+    }
+
+    /// Begins when it is its turn, and goes on without it where that lasts.
+    async fn in_turn<T>(&self, work: impl AsyncFnOnce() -> Result<T, DbErr>) -> Result<T, DbErr> {
+        let turn = self.0.turns.acquire().await;
+        let work = tokio::time::timeout(self.0.patience.database, work());
+        tokio::pin!(work);
+        let silence = |_| Err(DbErr::ConnectionAcquire(ConnAcquireErr::Timeout));
+        match tokio::time::timeout(self.0.patience.turn, &mut work).await {
+            Ok(found) => found.unwrap_or_else(silence),
+            Err(_) => {
+                drop(turn);
+                work.await.unwrap_or_else(silence)
+            }
+        }
     }
 }
 
@@ -161,6 +191,29 @@ mod tests {
         let second = lookups.join(&digest(1));
         assert!(!Arc::ptr_eq(&first, &second));
         assert_eq!(second.begin(), [digest(1)]);
+    }
+
+    #[tokio::test]
+    async fn looks_that_hang_hold_up_nobody_for_long_and_end() {
+        let patience = Patience { turn: Duration::ZERO, database: Duration::from_millis(100) };
+        let lookups = KeyLookups::new(patience);
+        let ended = Mutex::new(Vec::new());
+        let hangs = async || {
+            let answer = lookups.in_turn(std::future::pending::<Result<(), DbErr>>).await;
+            ended.lock().push("one that hung");
+            answer
+        };
+        let third = async {
+            let answer = lookups.in_turn(async || Ok(())).await;
+            ended.lock().push("the third");
+            answer
+        };
+        let (one, two, third) = tokio::join!(hangs(), hangs(), third);
+        assert_eq!(third, Ok(()));
+        for hung in [one, two] {
+            assert!(matches!(hung, Err(DbErr::ConnectionAcquire(_))), "{hung:?}");
+        }
+        assert_eq!(*ended.lock(), ["the third", "one that hung", "one that hung"]);
     }
 
     #[test]

@@ -4,6 +4,7 @@
 //! Decisions are in `decide` (pure), what they rest on in `facts` (read under locks), what they write in `apply`.
 //! Nothing here talks to a mail server.
 
+mod answer;
 mod apply;
 mod claim;
 mod count;
@@ -30,6 +31,7 @@ pub use facts::Holder;
 pub use void::void;
 
 use self::{
+    answer::{Answers, Entry, answer},
     decide::{Ask, Change, decide},
     events::Events,
     facts::Facts,
@@ -112,11 +114,6 @@ impl From<&DbErr> for LedgerError {
     fn from(error: &DbErr) -> Self {
         Self { why: error.to_string(), passing: is_passing(error) }
     }
-}
-
-enum Entry {
-    Claim(Want, oneshot::Sender<Result<Vec<Claimed>, LedgerError>>),
-    Change(Vec<(Ticket, Ask)>, oneshot::Sender<Result<Vec<Verdict>, LedgerError>>),
 }
 
 /// Where lanes put what they ask; cheap to clone.
@@ -334,43 +331,6 @@ impl Writer {
 /// No connection, or nothing heard on it: asked for each entry by itself, it would be waited out as often.
 const fn is_silence(error: &DbErr) -> bool {
     matches!(error, DbErr::ConnectionAcquire(_))
-}
-
-struct Answers {
-    verdicts: Vec<Verdict>,
-    claims: Vec<Vec<Claimed>>,
-    /// Whether webhooks are told of something.
-    told: bool,
-}
-
-fn answer(entries: Vec<Entry>, outcome: Result<Answers, DbErr>) {
-    let failure = outcome.as_ref().err().map(LedgerError::from);
-    let (mut verdicts, mut claims) = match outcome {
-        Ok(answers) => (answers.verdicts.into_iter(), answers.claims.into_iter()),
-        Err(error) => {
-            tracing::warn!(%error, entries = entries.len(), "ledger commit failed");
-            (Vec::new().into_iter(), Vec::new().into_iter())
-        }
-    };
-    let or_failed =
-        |failure: &Option<LedgerError>| failure.clone().unwrap_or_else(|| LedgerError::lasting("lost"));
-    for entry in entries {
-        // An asker that is gone has stopped with its lane; its rows are voided with it.
-        let unheard = match entry {
-            Entry::Claim(_, asker) => asker.send(claims.next().ok_or_else(|| or_failed(&failure))).is_err(),
-            Entry::Change(asks, asker) => {
-                let told: Vec<Verdict> = verdicts.by_ref().take(asks.len()).collect();
-                if failure.is_none() {
-                    count::recorded(&asks, &told);
-                }
-                let told = if failure.is_some() { Err(or_failed(&failure)) } else { Ok(told) };
-                asker.send(told).is_err()
-            }
-        };
-        if unheard {
-            tracing::debug!("nobody waits for an answer of the ledger any more");
-        }
-    }
 }
 
 /// Decides and writes changes; verdicts in the order of the asks, and whether webhooks are told.

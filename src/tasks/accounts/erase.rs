@@ -12,6 +12,7 @@ use super::ACCOUNT;
 use crate::{
     clock::Timestamp,
     engine,
+    errors::Code,
     models::{
         accounts::{
             erase,
@@ -56,12 +57,11 @@ impl Operation for Erase {
             return Err(given.wrong("confirm"));
         }
         let now = Timestamp::now();
-        if let Some(subscription) = erase::paying(&desk.reads.account(known.id)).await? {
-            return Err(given.refuse(&format!(
-                "the account's subscription {subscription} still runs at Stripe: cancel it there first"
-            )));
-        }
-        desk.write(async |system| erase::begin(&system.account(known.id), now).await).await?;
+        let begun = desk.write(async |system| erase::begin(&system.account(known.id), now).await).await;
+        begun.map_err(|error| match error.code {
+            Code::Unprocessable => given.refuse(&error.message),
+            _ => error.into(),
+        })?;
         let batches_of_all = remove_all(&desk, given, &known).await?;
         let erased_at = erase::ended_at(&desk.reads, known.id).await?.unwrap_or(now);
         Report::of(&Erased { id: known.id, erased_at, batches_of_all })
