@@ -4,6 +4,9 @@
 //! again. What they add up to is stored by `models::import_uploads` and `models::contact_imports`.
 
 mod columns;
+#[cfg(fuzzing)]
+#[doc(hidden)]
+pub mod fuzzing;
 mod records;
 mod slice;
 mod upload;
