@@ -11,7 +11,7 @@ use libfuzzer_sys::fuzz_target;
 fn assert_ids(ids: &[String]) {
     for id in ids {
         assert!(id.contains('@') && (3..=300).contains(&id.len()), "{id:?}");
-        assert!(!id.contains(|c: char| c.is_whitespace() || c == '>'), "{id:?}");
+        assert!(!id.contains(|c: char| c.is_whitespace() || c.is_control() || c == '>'), "{id:?}");
     }
 }
 
@@ -27,6 +27,7 @@ fn assert_notice(notice: &Notice) {
     assert!(notice.recipients.len() <= 50, "{} recipients", notice.recipients.len());
     assert_recipients(&notice.recipients);
     assert_ids(&notice.originals);
+    assert!(notice.originals.len() <= 100, "{} originals", notice.originals.len());
     assert!(notice.reason.len() <= 500, "{} bytes", notice.reason.len());
     assert!(!notice.reason.contains(char::is_control), "{:?}", notice.reason);
 }

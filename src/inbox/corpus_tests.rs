@@ -181,3 +181,14 @@ fn of_two_recipients_each_is_told_apart() {
     let told: Vec<_> = notices.iter().map(|one| (one.action, one.recipients.join(","))).collect();
     assert_eq!(told, [(Action::Failed, ADA.to_owned()), (Action::Delayed, "bob@example.test".to_owned())]);
 }
+
+#[test]
+fn a_notice_is_about_a_hundred_messages_at_most() {
+    let names: String = (0..300).map(|n| format!("Message-ID: <{n}@sender.test>\r\n")).collect();
+    let mail = format!(
+        "From: MAILER-DAEMON@mx.test\r\nTo: me@sender.test\r\nSubject: Undelivered Mail Returned to Sender\r\n\r\n\
+         Your mail to <{ADA}> could not be delivered.\r\n\r\n{names}"
+    );
+    let Kind::Notices(notices) = classify(mail.as_bytes()).kind else { panic!("no notices") };
+    assert_eq!(notices.iter().map(|notice| notice.originals.len()).collect::<Vec<_>>(), [100]);
+}

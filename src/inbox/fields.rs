@@ -61,7 +61,12 @@ pub(super) fn message_ids(text: &str) -> Vec<String> {
 
 fn keep_id(ids: &mut Vec<String>, text: &str) {
     let id: String = text.chars().filter(|c| !c.is_whitespace()).collect();
-    if id.contains('@') && (3..=LONGEST_ID).contains(&id.len()) && !ids.contains(&id) {
+    // None of ours has a control character, and PostgreSQL takes no NUL in a text.
+    if id.contains('@')
+        && !id.contains(char::is_control)
+        && (3..=LONGEST_ID).contains(&id.len())
+        && !ids.contains(&id)
+    {
         ids.push(id);
     }
 }
@@ -118,6 +123,8 @@ mod tests {
     #[case("a@x.test> b@x.test", &["a@x.test", "b@x.test"])]
     #[case("re <a@x.test", &["a@x.test"])]
     #[case("<no-at> <>", &[])]
+    #[case("<a\u{0}@x.test> <b@x.test>", &["b@x.test"])]
+    #[case("a\u{1}@x.test", &[])]
     fn message_ids_are_found_in_what_programs_write(#[case] text: &str, #[case] expected: &[&str]) {
         assert_eq!(message_ids(text), expected);
     }

@@ -6,6 +6,8 @@ use mail_parser::{Message, MessageParser, MessagePart, MimeHeaders as _, PartTyp
 
 use super::fields::{Field, address, groups, message_ids, one_line, typed_address, value};
 
+/// Most messages that a notice may be about: a mail may return thousands, and each is looked for.
+const ORIGINALS: usize = 100;
 /// Longest reason that is kept, in bytes.
 const REASON: usize = 500;
 /// Recipients of one notice that are looked at.
@@ -128,6 +130,7 @@ fn read_complaint(mail: &Message<'_>, feedback: &str) -> Report {
         }
         originals.extend(value(&fields, "message-id").map(message_ids).unwrap_or_default());
     }
+    originals.truncate(ORIGINALS);
     Report::Complaint(Complaint { recipients, originals })
 }
 
@@ -149,6 +152,7 @@ pub(super) fn read_words(mail: &Message<'_>, headers: &[Field], subject: &str) -
     recipients.truncate(MOST_RECIPIENTS);
     let mut originals = originals(mail, headers);
     originals.extend(text.lines().filter_map(id_line).flat_map(message_ids));
+    originals.truncate(ORIGINALS);
     Some(Notice { action, recipients, reason: one_line(&reason, REASON), originals })
 }
 
@@ -238,6 +242,7 @@ fn originals(mail: &Message<'_>, headers: &[Field]) -> Vec<String> {
     for name in ["in-reply-to", "references"] {
         ids.extend(value(headers, name).map(message_ids).unwrap_or_default().into_iter().rev());
     }
+    ids.truncate(ORIGINALS);
     ids
 }
 
