@@ -321,6 +321,13 @@ mod tests {
         assert_eq!(check(false, &[HELLO, PLAIN], "me").await, Err(VerifyError::TlsFailed));
     }
 
+    #[test]
+    fn a_command_is_cut_behind_each_announcement_and_nowhere_in_a_literal() {
+        let command = "v2 LOGIN {6}\r\nab}\r\nc {3}\r\nxyz";
+        assert_eq!(pieces(command), ["v2 LOGIN {6}\r\n", "ab}\r\nc {3}\r\n", "xyz"]);
+        assert_eq!(pieces("v2 LOGIN \"a\" \"b\""), ["v2 LOGIN \"a\" \"b\""]);
+    }
+
     #[tokio::test]
     async fn what_no_quoted_string_holds_goes_as_a_literal() {
         let name = "m\u{e9}{3}\r\nx";

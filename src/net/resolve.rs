@@ -208,9 +208,37 @@ pub(crate) mod scripted {
 mod tests {
     #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+    use std::sync::Arc;
+
+    use hickory_resolver::net::NoRecords;
+    use hickory_resolver::proto::op::Query;
+    use hickory_resolver::proto::rr::rdata::{A, MX};
     use rstest::rstest;
 
     use super::*;
+
+    #[test]
+    fn an_exchange_is_a_name_in_lower_case_and_the_root_an_empty_one() {
+        let named = |text: &str| exchange(&RData::MX(MX::new(10, Name::from_ascii(text).unwrap())));
+        assert_eq!(named("MX1.Example.COM."), Some("mx1.example.com".to_owned()));
+        assert_eq!(named("."), Some(String::new()), "RFC 7505");
+        assert_eq!(exchange(&RData::A(A(Ipv4Addr::LOCALHOST))), None);
+    }
+
+    #[test]
+    fn only_an_answer_with_authority_proves_that_there_is_nothing() {
+        let nothing = |code, is_referral: bool| {
+            let mut nothing = NoRecords::new(Query::default(), code);
+            nothing.ns = is_referral.then(|| Arc::from([]));
+            proven(&NetError::Dns(HickoryError::NoRecordsFound(nothing)))
+        };
+        assert_eq!(nothing(ResponseCode::NXDomain, false), DnsError::NoSuchName);
+        assert_eq!(nothing(ResponseCode::NoError, false), DnsError::NoRecords);
+        assert_eq!(nothing(ResponseCode::NoError, true), DnsError::Failed, "a referral");
+        assert_eq!(nothing(ResponseCode::ServFail, false), DnsError::Failed);
+        assert_eq!(nothing(ResponseCode::Refused, true), DnsError::Failed);
+        assert_eq!(proven(&NetError::Timeout), DnsError::Failed);
+    }
 
     #[rstest]
     #[case(Ok(()), Err(DnsError::Failed), Ok(()))]
@@ -229,9 +257,30 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn what_is_no_name_is_not_asked_and_proves_nothing() {
+        let dns = SystemDns::new().unwrap();
+        for text in ["a..b", &"a".repeat(64)] {
+            assert_eq!(dns.mail_exchangers(text).await, Err(DnsError::Failed), "{text}");
+            assert_eq!(dns.addresses(text).await, Err(DnsError::Failed), "{text}");
+        }
+    }
+
+    #[tokio::test]
     async fn localhost_needs_no_name_server() {
         let dns = SystemDns::new().unwrap();
-        assert!(dns.addresses("localhost").await.unwrap().iter().all(IpAddr::is_loopback));
-        assert!(dns.addresses("db.localhost").await.is_ok());
+        let loopback = [IpAddr::from(Ipv4Addr::LOCALHOST), IpAddr::from(Ipv6Addr::LOCALHOST)];
+        for name in ["localhost", "LocalHost.", "db.localhost"] {
+            assert_eq!(dns.addresses(name).await.unwrap(), loopback, "{name}");
+        }
+        for name in ["localhost.example", "mylocalhost", "example.com"] {
+            assert!(!is_localhost(name), "{name}");
+        }
+    }
+
+    #[test]
+    fn the_search_list_is_for_single_labels_only() {
+        let is_absolute = |text: &str| dns_name(text).unwrap().is_fqdn();
+        assert!(!is_absolute("mail"));
+        assert!(is_absolute("mail.example") && is_absolute("mx.mail.example"));
     }
 }

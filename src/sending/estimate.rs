@@ -115,6 +115,14 @@ mod tests {
     }
 
     #[test]
+    fn a_lane_sends_no_more_on_a_day_than_its_wait_allows() {
+        let lane = |daily_limit| Lane { next_send_at: NOON, left_today: daily_limit, daily_limit };
+        // Two a day at that wait: three with the small lane's one, so ten need what is left of today and three days.
+        let load = Load { wait_seconds: 43_200, lanes: vec![lane(1), lane(100)], ..load(10, 0) };
+        assert_eq!(estimate(&load).finish_at, Timestamp::from_day(3));
+    }
+
+    #[test]
     fn follow_ups_take_their_delay_after_the_last_first_step() {
         let week = Duration::from_secs(7 * 86_400);
         let found = estimate(&Load { steps: 2, follow_up_delay: week, ..load(1, 10) });

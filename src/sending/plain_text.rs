@@ -130,6 +130,17 @@ mod tests {
     }
 
     #[test]
+    fn depth_is_counted_for_all_elements_together_and_for_tables_alone() {
+        for (tag, most) in [("<div>", MOST_OPEN), ("<table>", MOST_TABLES)] {
+            assert!(!is_too_deep(&tag.repeat(most)), "{tag}");
+            assert!(is_too_deep(&tag.repeat(most + 1)), "{tag}");
+        }
+        let each = MOST_OPEN / 2 + 1;
+        assert!(is_too_deep(&"<i><b>".repeat(each)), "together they are too many");
+        assert!(is_too_deep(&"<i><b></u></s>".repeat(each)), "what was never opened closes nothing");
+    }
+
+    #[test]
     fn cells_that_claim_to_be_large_are_taken_as_small() {
         let html = format!(
             "<table>{}</table>rowspan COLSPAN",

@@ -181,6 +181,25 @@ fn hostile_sources_are_refused_without_exhausting_the_stack_or_the_clock() {
     }
 }
 
+#[rstest]
+#[case("{% if email %}", "{% endif %}")]
+#[case("{% unless email %}", "{% endunless %}")]
+#[case("{% case email %}{% when 'x' %}", "{% endcase %}")]
+fn conditions_nest_to_a_depth_and_follow_one_another_to_any_length(#[case] begin: &str, #[case] end: &str) {
+    let parse = |source: String| Template::parse(&source, TemplateKind::Html).map(|_| ());
+    let nested = |depth: usize| parse(format!("{}x{}", begin.repeat(depth), end.repeat(depth)));
+    assert_eq!(nested(50), Ok(()));
+    let error = nested(51).unwrap_err().to_string();
+    assert!(error.contains("conditions are nested too deeply"), "{error}");
+    assert_eq!(parse(format!("{begin}x{end}").repeat(120)), Ok(()), "side by side");
+}
+
+#[test]
+fn a_template_shows_its_size_and_not_its_words() {
+    let template = Template::parse("Dear {{ first_name }}", TemplateKind::Text).unwrap();
+    assert_eq!(format!("{template:?}"), "Template(Text, 2 elements)");
+}
+
 #[test]
 fn rendering_is_bounded_in_size_and_time() {
     let cases = [
