@@ -184,7 +184,8 @@ fn of_two_recipients_each_is_told_apart() {
 
 #[test]
 fn a_notice_is_about_a_hundred_messages_at_most() {
-    let names: String = (0..300).map(|n| format!("Message-ID: <{n}@sender.test>\r\n")).collect();
+    let names: Vec<_> = (0..300).map(|n| format!("Message-ID: <{n}@sender.test>\r\n")).collect();
+    let names = names.concat();
     let mail = format!(
         "From: MAILER-DAEMON@mx.test\r\nTo: me@sender.test\r\nSubject: Undelivered Mail Returned to Sender\r\n\r\n\
          Your mail to <{ADA}> could not be delivered.\r\n\r\n{names}"

@@ -134,13 +134,11 @@ impl KeyLookups {
         let work = tokio::time::timeout(self.0.patience.database, work());
         tokio::pin!(work);
         let silence = |_| Err(DbErr::ConnectionAcquire(ConnAcquireErr::Timeout));
-        match tokio::time::timeout(self.0.patience.turn, &mut work).await {
-            Ok(found) => found.unwrap_or_else(silence),
-            Err(_) => {
-                drop(turn);
-                work.await.unwrap_or_else(silence)
-            }
+        if let Ok(found) = tokio::time::timeout(self.0.patience.turn, &mut work).await {
+            return found.unwrap_or_else(silence);
         }
+        drop(turn);
+        work.await.unwrap_or_else(silence)
     }
 }
 

@@ -58,9 +58,8 @@ impl Operation for Erase {
         }
         let now = Timestamp::now();
         let begun = desk.write(async |system| erase::begin(&system.account(known.id), now).await).await;
-        begun.map_err(|error| match error.code {
-            Code::Unprocessable => given.refuse(&error.message),
-            _ => error.into(),
+        begun.map_err(|error| {
+            if error.code == Code::Unprocessable { given.refuse(&error.message) } else { error.into() }
         })?;
         let batches_of_all = remove_all(&desk, given, &known).await?;
         let erased_at = erase::ended_at(&desk.reads, known.id).await?.unwrap_or(now);
