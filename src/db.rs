@@ -8,9 +8,9 @@ use std::{io, sync::Arc, time::Duration};
 
 use loco_rs::config;
 use sea_orm::{
-    AccessMode, ConnectOptions, Database, DatabaseConnection, DatabaseExecutor, DatabaseTransaction,
-    DbBackend, DbErr, IntoDatabaseExecutor, IsolationLevel, SqliteTransactionMode, SqlxPostgresConnector,
-    SqlxSqliteConnector, TransactionOptions, TransactionTrait,
+    AccessMode, ConnAcquireErr, ConnectOptions, Database, DatabaseConnection, DatabaseExecutor,
+    DatabaseTransaction, DbBackend, DbErr, IntoDatabaseExecutor, IsolationLevel, SqliteTransactionMode,
+    SqlxPostgresConnector, SqlxSqliteConnector, TransactionOptions, TransactionTrait,
     sqlx::{
         self, Connection, PgConnection,
         sqlite::{SqliteConnection, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous},
@@ -39,6 +39,9 @@ const ROWS_AHEAD: usize = 1_001;
 /// for such a lock is told so and asks again, instead of keeping what else it has locked.
 const POSTGRES_PATIENCE: &str = "SET idle_in_transaction_session_timeout = '60s'; SET lock_timeout = '5s'";
 
+/// How long work that is short may take: longer than any that waits its turn, shorter than TCP's patience.
+const SILENCE: Duration = Duration::from_secs(60);
+
 /// How long an answer is waited for that nobody wants any more, before its connection is given up.
 const HEAR_OUT: Duration = Duration::from_secs(5);
 
@@ -51,10 +54,21 @@ fn is_between_transactions(connection: &SqliteConnection) -> bool {
 
 /// Before a connection goes back to its pool: whoever used it may have gone before the answer came. The driver waits for
 /// that without an end, and where the server's machine is gone without a word, the connection would keep its place until
-/// TCP gives it up. Nothing is asked of the server where no answer is due.
+/// TCP gives it up. This asks nothing where no answer is due; the driver itself then asks whether the server is there, and
+/// that alone has no end.
 async fn hear_out(connection: &mut PgConnection) -> Result<bool, sqlx::Error> {
     let silence = |_| sqlx::Error::Io(io::ErrorKind::TimedOut.into());
     tokio::time::timeout(HEAR_OUT, connection.flush()).await.map_err(silence)?.map(|()| true)
+}
+
+/// Gives up a database that says nothing for [`SILENCE`]: for statements and transactions that are short by what they do,
+/// of loops that would stand still. Of a commit nobody knows then.
+///
+/// # Errors
+/// Those of the work, and a time-out as of a connection that is not to be had.
+pub async fn in_time<T, E: From<DbErr>>(work: impl Future<Output = Result<T, E>>) -> Result<T, E> {
+    let silence = |_| Err(DbErr::ConnectionAcquire(ConnAcquireErr::Timeout).into());
+    tokio::time::timeout(SILENCE, work).await.unwrap_or_else(silence)
 }
 
 /// Opens the pool.

@@ -43,10 +43,15 @@ pub async fn stop_flusher(app: &AppContext) {
     let Some(flusher) = app.shared_store.get::<Flusher>() else { return };
     flusher.stop.cancel();
     let task = flusher.task.lock().take();
-    if let Some(task) = task
-        && let Err(error) = task.await
-    {
-        tracing::error!(%error, "the flusher of usage ended badly");
+    if let Some(mut task) = task {
+        match tokio::time::timeout(LAST_WITHIN, &mut task).await {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => tracing::error!(%error, "the flusher of usage ended badly"),
+            Err(_) => {
+                task.abort();
+                tracing::error!("the flusher of usage did not end in time");
+            }
+        }
     }
     let Ok(state) = AppState::of(app) else { return };
     match tokio::time::timeout(LAST_WITHIN, state.usage.flush(&state.db, Timestamp::now())).await {

@@ -20,6 +20,8 @@ use crate::{config::EngineSettings, jobs::DbQueue, state::AppState, workers};
 
 /// How long a renewal that is under way may take at the end.
 const HEART_STOPS_WITHIN: Duration = Duration::from_secs(1);
+/// How long a process that begins anew waits for its row, before it tries again or stops.
+const BORN_WITHIN: Duration = Duration::from_secs(5);
 
 /// Runs the engine until `stop` is cancelled and the loops have ended, at most `settings.shutdown` later.
 ///
@@ -133,10 +135,15 @@ async fn reborn(
     stop: &CancellationToken,
 ) -> Result<EngineContext> {
     loop {
-        match new_life(app, settings, stop).await {
-            Ok(ctx) => return Ok(ctx),
-            Err(error) if stop.is_cancelled() => return Err(error),
-            Err(error) => tracing::error!(%error, "engine process not registered"),
+        match tokio::time::timeout(BORN_WITHIN, new_life(app, settings, stop)).await {
+            Ok(Ok(ctx)) => return Ok(ctx),
+            Ok(Err(error)) if stop.is_cancelled() => return Err(error),
+            Ok(Err(error)) => tracing::error!(%error, "engine process not registered"),
+            Err(_) if stop.is_cancelled() => {
+                return Err(Error::string("stopped before it was registered anew"));
+            }
+            // A row that is written late falls silent, and is declared dead.
+            Err(_) => tracing::error!("engine process not registered in time"),
         }
         tokio::select! {
             () = stop.cancelled() => {}

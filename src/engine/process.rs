@@ -126,7 +126,8 @@ impl Process {
     pub(super) async fn keep_alive(&self, db: &Db, life: &CancellationToken, stop: &CancellationToken) {
         let every = RENEW_EVERY.min(self.dead_after / MARGIN);
         while !stop.is_cancelled() {
-            match tokio::time::timeout(self.dead_after, self.renew(db)).await {
+            // Time for another try, on another connection, before others may declare this process dead.
+            match tokio::time::timeout(self.dead_after / 3, self.renew(db)).await {
                 Ok(Ok(true)) => {}
                 Ok(Ok(false)) => {
                     tracing::error!(process = %self.id, "this process was declared dead; its loops start anew");

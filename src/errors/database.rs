@@ -11,16 +11,18 @@ use sea_orm::{
 
 use super::{ApiError, ApiResult};
 
-/// `SQLITE_BUSY`, `SQLITE_LOCKED` and `SQLITE_FULL` (<https://www.sqlite.org/rescode.html>): the low byte of the
-/// extended result code.
-const SQLITE_PASSING: [i32; 3] = [5, 6, 13];
+/// `SQLITE_BUSY`, `SQLITE_LOCKED`, `SQLITE_IOERR`, `SQLITE_FULL` and `SQLITE_PROTOCOL`
+/// (<https://www.sqlite.org/rescode.html>): the low byte of the extended result code.
+const SQLITE_PASSING: [i32; 5] = [5, 6, 10, 13, 15];
 
-/// States of `PostgreSQL` that pass: idle in a transaction for too long, a standby that is not yet the primary,
-/// serialization failure, deadlock, disk full, out of memory, too many connections, a lock waited for in vain, shutting
-/// down, crashed, starting
+/// States of `PostgreSQL` that pass: connections that broke, also behind a pooler; idle in a transaction for too long, a
+/// standby that is not yet the primary, serialization failure, deadlock, disk full, out of memory, too many connections, a
+/// lock waited for in vain, cancelled by an operator, shutting down, crashed, starting, idle for too long, a disk that fails
 /// (<https://www.postgresql.org/docs/current/errcodes-appendix.html>).
-const PASSING_STATES: [&str; 11] =
-    ["25P03", "25006", "40001", "40P01", "53100", "53200", "53300", "55P03", "57P01", "57P02", "57P03"];
+const PASSING_STATES: [&str; 19] = [
+    "08000", "08001", "08003", "08004", "08006", "08P01", "25P03", "25006", "40001", "40P01", "53100",
+    "53200", "53300", "55P03", "57014", "57P01", "57P02", "57P03", "57P05",
+];
 
 /// A constraint of the schema, as the two databases name it when it is violated.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

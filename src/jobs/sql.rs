@@ -33,7 +33,7 @@ pub(super) async fn rows(
     text: &str,
     values: impl IntoIterator<Item = Value>,
 ) -> Result<Vec<QueryResult>, DbErr> {
-    conn.query_all_raw(statement(conn, text, values)).await
+    db::in_time(conn.query_all_raw(statement(conn, text, values))).await
 }
 
 /// Runs a statement in a transaction of its own, which waits its turn among this process's writers: on SQLite a
@@ -43,10 +43,13 @@ pub(super) async fn write(
     text: &str,
     values: impl IntoIterator<Item = Value> + Send,
 ) -> Result<u64, DbErr> {
-    let tx = db.begin().await?;
-    let changed = execute(tx.connection(), text, values).await?;
-    tx.commit().await?;
-    Ok(changed)
+    db::in_time(async {
+        let tx = db.begin().await?;
+        let changed = execute(tx.connection(), text, values).await?;
+        tx.commit().await?;
+        Ok(changed)
+    })
+    .await
 }
 
 /// The same for a statement that answers the rows it changed.
@@ -55,10 +58,13 @@ pub(super) async fn write_returning(
     text: &str,
     values: impl IntoIterator<Item = Value> + Send,
 ) -> Result<Vec<QueryResult>, DbErr> {
-    let tx = db.begin().await?;
-    let changed = rows(tx.connection(), text, values).await?;
-    tx.commit().await?;
-    Ok(changed)
+    db::in_time(async {
+        let tx = db.begin().await?;
+        let changed = rows(tx.connection(), text, values).await?;
+        tx.commit().await?;
+        Ok(changed)
+    })
+    .await
 }
 
 fn statement(conn: &impl ConnectionTrait, text: &str, values: impl IntoIterator<Item = Value>) -> Statement {

@@ -6,7 +6,10 @@ use std::time::Duration;
 use sea_orm::{DbErr, QueryResult};
 use uuid::Uuid;
 
-use super::ledger::sql::{Sql, uuids};
+use super::ledger::{
+    self,
+    sql::{Sql, uuids},
+};
 use crate::{
     clock::Timestamp,
     db::{Db, RowLock, lock_sql},
@@ -117,6 +120,7 @@ pub async fn release(
     fresh: Duration,
 ) -> ApiResult<()> {
     SystemScope::in_transaction(db, async |system| {
+        ledger::lock_soon(system).await?;
         hold_campaign(system, lane.campaign_id).await?;
         let now = Timestamp::now();
         let left = leave(system, process, lane, (rest, served), fresh, now).await?;
@@ -149,7 +153,8 @@ pub(super) async fn hold_campaign(system: &SystemScope, campaign_id: Uuid) -> Re
     system.query(&sql, [campaign_id.into()]).await.map(drop)
 }
 
-/// The lane's row as it is left; answers whether it was still held.
+/// The lane's row as it is left; answers whether it was still held. The pause that a mark stored is never shortened: a lane
+/// in trouble may have sent what it marked.
 async fn leave(
     system: &SystemScope,
     process: Uuid,
@@ -171,8 +176,9 @@ async fn leave(
     };
     let left = system
         .execute(
-            "UPDATE smtp_credentials SET holder = NULL, wake_at = $3, \
-             next_send_at = coalesce($4, next_send_at), failures = $5 WHERE id = $1 AND holder = $2",
+            "UPDATE smtp_credentials SET holder = NULL, \
+             wake_at = CASE WHEN $4 < next_send_at THEN next_send_at ELSE $3 END, \
+             next_send_at = CASE WHEN $4 > next_send_at THEN $4 ELSE next_send_at END, failures = $5 WHERE id = $1 AND holder = $2",
             [lane.credential_id.into(), process.into(), wake.into(), next_send.into(), failures.into()],
         )
         .await?;

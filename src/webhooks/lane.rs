@@ -25,7 +25,7 @@ use super::{
 use crate::{
     clock::Timestamp,
     crypto::{OpenError, WebhookSecret},
-    db::Db,
+    db::{self, Db},
     engine::Liveness,
     models::webhooks,
     net::HttpClient,
@@ -292,5 +292,5 @@ async fn look(
 ) -> Result<Option<(Endpoint, Vec<Due>)>, DbErr> {
     let _turn = ctx.looks.acquire().await.map_err(|_| DbErr::Custom("the looks are closed".into()))?;
     let db: &Db = &ctx.state.db;
-    lanes::due(db, ctx.process_id, lane, held, most, Timestamp::now()).await
+    db::in_time(lanes::due(db, ctx.process_id, lane, held, most, Timestamp::now())).await
 }

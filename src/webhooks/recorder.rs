@@ -20,7 +20,7 @@ use super::{
 };
 use crate::{
     clock::Timestamp,
-    db::Db,
+    db::{self, Db},
     models::states::WebhookState,
     sending::ledger::sql::{Sql, uuids},
     tenancy::SystemScope,
@@ -138,9 +138,9 @@ impl Writer {
     async fn write_until_done(&self, entries: &[Entry]) -> Result<BTreeMap<Uuid, Health>, DbErr> {
         let mut tries = 1;
         loop {
-            let written = SystemScope::in_transaction(&self.db, async |system| {
+            let written = db::in_time(SystemScope::in_transaction(&self.db, async |system| {
                 write(system, self.process, entries, Timestamp::now()).await
-            })
+            }))
             .await;
             match written {
                 Err(error) if tries < TRIES => {

@@ -167,6 +167,33 @@ fn tasks_begin_in_the_engine_only() {
     }
 }
 
+/// Whoever looks for the room of a change begins with the map.
+#[test]
+fn the_map_names_every_room_and_no_other() {
+    let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR"));
+    let map = std::fs::read_to_string(root.join("docs/ARCHITECTURE.md")).unwrap();
+    let table = map.split("## ").find(|section| section.starts_with("The folders of `src/`")).unwrap();
+    let rooms: std::collections::BTreeSet<String> = std::fs::read_dir(root.join("src"))
+        .unwrap()
+        .map(|entry| {
+            let entry = entry.unwrap();
+            let name = entry.file_name().into_string().unwrap();
+            if entry.path().is_dir() { format!("{name}/") } else { name }
+        })
+        .collect();
+    let named: std::collections::BTreeSet<String> = table
+        .lines()
+        .filter_map(|line| line.strip_prefix("| `")?.split(" | ").next())
+        .flat_map(|cell| cell.split('`').filter(|name| name.ends_with('/') || name.contains(".rs")))
+        .map(str::to_owned)
+        .collect();
+    assert_eq!(named, rooms);
+    let way = map.split("## ").find(|section| section.starts_with("A contact's way")).unwrap();
+    for file in way.split('`').filter(|name| name.contains(".rs") && name.contains('/')) {
+        assert!(root.join("src").join(file).exists(), "there is no src/{file}");
+    }
+}
+
 #[test]
 fn files_are_short_enough_to_be_read_at_once() {
     for (folder, most) in [("src", 400), ("tests", 600), ("migration/src", 400), ("testkit", 400)] {

@@ -57,6 +57,25 @@ async fn a_lane_rests_between_min_and_max_after_each_message() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_lane_in_trouble_keeps_the_pause_behind_what_it_may_have_sent() {
+    world(|w| async move {
+        let sink = Sink::start().await.unwrap();
+        let engine = Engine::start(&w.ctx);
+        let before = Timestamp::now().micros();
+        let people = ["close-after-dot@example.test".to_owned()];
+        dispatched(&w.alice, &paced(&sink, 1, 600, 900), &people).await;
+        let left = "SELECT count(*) FROM smtp_credentials WHERE holder IS NULL AND failures > 0";
+        eventually(DEADLINE, || async { (w.number(left, []).await == 1).then_some(()) }).await.unwrap();
+        assert_eq!(w.number("SELECT count(*) FROM deliveries WHERE state = 'uncertain'", []).await, 1);
+        let next = w.number("SELECT next_send_at FROM smtp_credentials", []).await;
+        assert!(next >= before + 600 * SECOND, "the trouble shortened the pause to {} µs", next - before);
+        assert_eq!(w.number("SELECT wake_at FROM smtp_credentials", []).await, next);
+        engine.stop().await;
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn waking_a_lane_does_not_shorten_its_pause() {
     world(|w| async move {
         let sink = Sink::start().await.unwrap();

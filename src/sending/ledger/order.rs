@@ -49,8 +49,12 @@ pub(super) async fn take(
     system.query(&sql.text, sql.values).await.map(drop)
 }
 
-/// As [`SETTLING`] has it, in a transaction on another's connection.
-pub(super) async fn soon(system: &SystemScope) -> Result<(), DbErr> {
+/// Waits for no lock longer than a ledger does, in a transaction on another's connection: those who leave lanes are few at
+/// a time, and a campaign that somebody keeps locked must not hold up the lanes of others.
+///
+/// # Errors
+/// What the database refuses.
+pub async fn lock_soon(system: &SystemScope) -> Result<(), DbErr> {
     if system.backend() == DbBackend::Postgres {
         system.execute("SET LOCAL lock_timeout = '500ms'", []).await?;
     }

@@ -20,7 +20,7 @@ pub async fn void(system: &SystemScope, holder: Holder, now: Timestamp) -> Resul
     if ids.is_empty() {
         return Ok(Vec::new());
     }
-    order::soon(system).await?;
+    order::lock_soon(system).await?;
     order::take(system, &ids, &[], now).await?;
     let held = facts::read(system, &ids, Some(holder), Timestamp::default()).await?;
     let mut changes = Vec::with_capacity(held.len());
