@@ -47,9 +47,9 @@ pub async fn stop_flusher(app: &AppContext) {
         match tokio::time::timeout(LAST_WITHIN, &mut task).await {
             Ok(Ok(())) => {}
             Ok(Err(error)) => tracing::error!(%error, "the flusher of usage ended badly"),
+            // Not cut off: what it is storing may land yet.
             Err(_) => {
-                task.abort();
-                tracing::error!("the flusher of usage did not end in time");
+                tracing::error!("usage is still being stored; what the database does not answer for is lost")
             }
         }
     }

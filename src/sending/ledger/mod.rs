@@ -49,7 +49,7 @@ use crate::{
 
 /// The most asks of one commit.
 const MOST_PER_COMMIT: usize = 256;
-/// The most deliveries written together: SQLite takes 32,766 parameters, and one has up to 42 in all tables.
+/// The most deliveries written together: SQLite takes 32,766 parameters, and one has up to 55 in all tables.
 const MOST_ROWS: usize = 512;
 /// How long a commit waits for lanes that are on their way back from the last one.
 const MOMENT: Duration = Duration::from_millis(1);
