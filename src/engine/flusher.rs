@@ -49,7 +49,7 @@ pub async fn stop_flusher(app: &AppContext) {
             Ok(Err(error)) => tracing::error!(%error, "the flusher of usage ended badly"),
             // Not cut off: what it is storing may land yet.
             Err(_) => {
-                tracing::error!("usage is still being stored; what the database does not answer for is lost")
+                tracing::error!("usage is still being stored; what the database does not answer for is lost");
             }
         }
     }
