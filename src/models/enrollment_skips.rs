@@ -10,7 +10,7 @@ use crate::{
     tenancy::{Scope, tenant_entity},
 };
 
-tenant_entity!(enrollment_skips, NotFound, visible: "(SELECT 1 FROM contacts c JOIN contact_imports ci ON ci.id = c.contact_import_id WHERE c.id = enrollment_skips.contact_id AND c.deleted_at IS NULL AND ci.deleted_at IS NULL) IS NOT NULL");
+tenant_entity!(enrollment_skips, NotFound, visible: "(SELECT 1 FROM contacts c WHERE c.id = enrollment_skips.contact_id AND c.deleted_at IS NULL AND (SELECT ci.deleted_at FROM contact_imports ci WHERE ci.id = c.contact_import_id) IS NULL) IS NOT NULL");
 
 /// A page of a campaign's skips, newest first.
 ///

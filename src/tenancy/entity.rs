@@ -21,7 +21,7 @@ pub trait TenantEntity: EntityTrait {
     }
 }
 
-/// Implements [`TenantEntity`]: `tenant_entity!(campaigns, CampaignNotFound, hidden: "campaigns.deleted_at IS NULL")`.
+/// Implements [`TenantEntity`]: `tenant_entity!(campaigns, CampaignNotFound, visible: "campaigns.deleted_at IS NULL")`.
 macro_rules! tenant_entity {
     ($table:ident, $code:ident $(, visible: $sql:expr)?) => {
         impl crate::tenancy::TenantEntity for crate::models::_entities::$table::Entity {
