@@ -49,10 +49,12 @@ impl Hooks for App {
         Ok(true)
     }
 
-    /// Runs twice in one `start`: it only replaces the pool and the queue of the context it is given.
+    /// Runs twice in one `start`: it only replaces the pool, the queue and the form of the settings of the
+    /// context it is given.
     async fn after_context(mut ctx: AppContext) -> Result<AppContext> {
         let settings = config::Settings::from_config(&ctx.config)
             .map_err(|error| loco_rs::Error::Message(error.to_string()))?;
+        config::fold_settings(&mut ctx.config);
         ctx.db.clone().close().await?;
         ctx.db = db::connect(&ctx.config.database).await?;
         errors::set_docs_base(&settings.error_docs_base);

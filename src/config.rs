@@ -7,6 +7,7 @@ use std::{net::SocketAddr, path::Path, str::FromStr, time::Duration};
 
 use loco_rs::{config::Config, environment::Environment};
 use serde::Deserialize;
+use serde_json::Value;
 
 pub use stripe::{PlanPrice, StripeSettings};
 
@@ -178,14 +179,26 @@ impl ConfigError {
     }
 }
 
+/// Folds the section `settings` into one text, which [`Settings::from_config`] reads as well. Loco clones its context, and
+/// the configuration in it, several times for each request: as a tree it took a fifth of the time of a small one.
+pub fn fold_settings(config: &mut Config) {
+    if let Some(section @ Value::Object(_)) = &config.settings {
+        config.settings = Some(Value::String(section.to_string()));
+    }
+}
+
 impl Settings {
     /// Reads and checks all settings.
     ///
     /// # Errors
     /// Names the first variable that is wrong or missing.
     pub fn from_config(config: &Config) -> Result<Self, ConfigError> {
-        let section = config.settings.clone().unwrap_or_default();
-        let raw: Raw = serde_json::from_value(section).map_err(|error| {
+        let raw = match &config.settings {
+            Some(Value::String(folded)) => serde_json::from_str(folded),
+            Some(section) => Raw::deserialize(section),
+            None => Raw::deserialize(&Value::Null),
+        };
+        let raw = raw.map_err(|error| {
             ConfigError::new("config", format!("has a wrong section `settings`: {error}"))
         })?;
         check_database(&config.database.uri)?;
