@@ -72,7 +72,7 @@ impl Model {
 /// # Errors
 /// What the database refuses.
 pub async fn create(scope: &Scope, key: &SuppressionKey, new: NewImport, now: Timestamp) -> ApiResult<Model> {
-    suppressions::hold_addresses(scope).await?;
+    suppressions::share_addresses(scope).await?;
     let NewImport { name, valid, invalid, invalid_count } = new;
     let given = i64::try_from(valid.len()).unwrap_or(i64::MAX);
     let mut import = Model::begin(scope, name, now);

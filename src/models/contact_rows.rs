@@ -1,6 +1,6 @@
 //! Many contacts at once: rows checked at the edge become contacts in few statements, each of a set (ADR 9).
 //!
-//! Whoever calls this holds the account's addresses (`suppressions::hold_addresses`).
+//! Whoever calls this holds the account's addresses, or shares them (`suppressions::hold_addresses`, `share_addresses`).
 
 use sea_orm::DbBackend;
 use serde_json::{Value, json};
@@ -100,21 +100,35 @@ pub async fn insert(
 ) -> ApiResult<u64> {
     let Rare { suppressing, freeing } = rare(scope).await?;
     let sql = insert_sql(scope.backend());
-    let mut rows = rows.into_iter();
+    let mut rows: Vec<Keyed> = rows.into_iter().map(Keyed::new).collect();
+    // Two who share the account's addresses wait for each other in one direction only: first for those that are freed,
+    // then for those that are added, each in their order. Of two equal ones the first stays the first.
+    rows.sort_by(|one, other| one.key.cmp(&other.key));
+    if freeing {
+        for chunk in rows.chunks(PER_STATEMENT) {
+            release_addresses(scope, chunk.iter().map(|row| row.key.as_str()), now).await?;
+        }
+    }
     let mut inserted = 0;
-    loop {
-        let chunk: Vec<NewContact> = rows.by_ref().take(PER_STATEMENT).collect();
-        if chunk.is_empty() {
-            return Ok(inserted);
-        }
-        let keys: Vec<String> = chunk.iter().map(|row| row.email.key()).collect();
-        if freeing {
-            release_addresses(scope, &keys, now).await?;
-        }
+    for chunk in rows.chunks(PER_STATEMENT) {
         let unsubscribed =
-            if suppressing { suppressed(scope, key, &keys).await? } else { vec![None; keys.len()] };
-        let list = listed(&chunk, &keys, &unsubscribed)?;
+            if suppressing { suppressed(scope, key, chunk).await? } else { vec![None; chunk.len()] };
+        let list = listed(chunk, &unsubscribed)?;
         inserted += scope.execute(&sql, [contact_import_id.into(), now.micros().into(), list.into()]).await?;
+    }
+    Ok(inserted)
+}
+
+/// A contact to be made, with the id that it has by its place and the key of its address.
+struct Keyed {
+    id: Uuid,
+    key: String,
+    contact: NewContact,
+}
+
+impl Keyed {
+    fn new(contact: NewContact) -> Self {
+        Self { id: new_id(), key: contact.email.key(), contact }
     }
 }
 
@@ -122,20 +136,20 @@ pub async fn insert(
 async fn suppressed(
     scope: &Scope,
     key: &SuppressionKey,
-    emails: &[String],
+    rows: &[Keyed],
 ) -> ApiResult<Vec<Option<Timestamp>>> {
-    let hashes: Vec<_> = emails.iter().map(|email| key.hash(scope.account_id(), email)).collect();
+    let hashes: Vec<_> = rows.iter().map(|row| key.hash(scope.account_id(), &row.key)).collect();
     let since = suppressions::among(scope, &hashes).await?;
     Ok(hashes.iter().map(|hash| since.get(hash).copied()).collect())
 }
 
 /// The rows as a list of lists in JSON, in the order in which [`insert_sql`] takes them apart. The key is left out where
 /// it is the address itself, which it mostly is.
-fn listed(rows: &[NewContact], keys: &[String], unsubscribed: &[Option<Timestamp>]) -> ApiResult<String> {
-    let lists = rows.iter().zip(keys).zip(unsubscribed).map(|((row, key), since)| {
-        let NewContact { email, first_name, last_name, company, custom } = row;
+fn listed(rows: &[Keyed], unsubscribed: &[Option<Timestamp>]) -> ApiResult<String> {
+    let lists = rows.iter().zip(unsubscribed).map(|(Keyed { id, key, contact }, since)| {
+        let NewContact { email, first_name, last_name, company, custom } = contact;
         (
-            new_id().simple(),
+            id.simple(),
             email.as_str(),
             (email.as_str() != key).then_some(key),
             first_name,
@@ -187,18 +201,26 @@ async fn rare(scope: &Scope) -> ApiResult<Rare> {
 ///
 /// # Errors
 /// What the database refuses.
-pub async fn release_addresses(scope: &Scope, keys: &[String], now: Timestamp) -> ApiResult<()> {
-    let list = if scope.backend() == DbBackend::Postgres {
-        "jsonb_array_elements_text($3::jsonb) AS list(value)"
-    } else {
-        "json_each($3) AS list"
-    };
+pub async fn release_addresses(
+    scope: &Scope,
+    keys: impl IntoIterator<Item = &str>,
+    now: Timestamp,
+) -> ApiResult<()> {
     // uq_contacts_email. A scalar subquery, because a join could begin with the contacts of the deleted imports.
-    let sql = format!(
-        "UPDATE contacts SET email_key = NULL, deleted_at = $2 \
-         WHERE account_id = $1 AND email_key IN (SELECT value FROM {list}) \
-         AND (SELECT ci.deleted_at FROM contact_imports ci WHERE ci.id = contacts.contact_import_id) IS NOT NULL"
-    );
-    scope.execute(&sql, [now.micros().into(), json!(keys).to_string().into()]).await?;
+    let of_deleted =
+        "(SELECT ci.deleted_at FROM contact_imports ci WHERE ci.id = contacts.contact_import_id) IS NOT NULL";
+    let found = if scope.backend() == DbBackend::Postgres {
+        format!(
+            "id IN (SELECT id FROM contacts WHERE account_id = $1 AND email_key IN \
+             (SELECT value FROM jsonb_array_elements_text($3::jsonb) AS list(value)) AND {of_deleted} \
+             ORDER BY email_key FOR UPDATE)"
+        )
+    } else {
+        format!("email_key IN (SELECT value FROM json_each($3) AS list) AND {of_deleted}")
+    };
+    let sql =
+        format!("UPDATE contacts SET email_key = NULL, deleted_at = $2 WHERE account_id = $1 AND {found}");
+    let keys = json!(keys.into_iter().collect::<Vec<_>>());
+    scope.execute(&sql, [now.micros().into(), keys.to_string().into()]).await?;
     Ok(())
 }

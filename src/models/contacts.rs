@@ -161,7 +161,7 @@ pub async fn update(scope: &Scope, key: &SuppressionKey, id: Uuid, change: Chang
     let mut changed = row.clone().into_active_model();
     if let Some(email) = new_email {
         refuse_if_unfinished(scope, id).await?;
-        contact_rows::release_addresses(scope, &[email.key()], Timestamp::now()).await?;
+        contact_rows::release_addresses(scope, [email.key().as_str()], Timestamp::now()).await?;
         // Once unsubscribed, a contact stays so, whatever its address.
         let suppressed = suppressions::since(scope, key, email.as_str()).await?;
         changed.unsubscribed_at = Set(row.unsubscribed_at.or(suppressed));

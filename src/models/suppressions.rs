@@ -5,6 +5,7 @@
 
 use std::{collections::HashMap, time::Duration};
 
+use sea_orm::DbBackend;
 use uuid::Uuid;
 
 use super::{
@@ -24,6 +25,8 @@ use crate::{
 /// The keyed hash of an address in its account.
 pub type AddressHash = [u8; 32];
 
+/// The first number of the advisory locks that stand for the addresses of an account.
+const ADDRESSES: i32 = 1;
 /// Hashes of one statement.
 const PER_STATEMENT: usize = 500;
 /// Contacts of one page of a search by hash.
@@ -31,17 +34,38 @@ const PER_PAGE: i64 = 5_000;
 /// How long a repeated click may search all contacts once more.
 const SEARCHED_AGAIN_FOR: Duration = Duration::from_secs(6 * 3600);
 
-/// Makes those who add addresses and those who suppress them go one at a time in an account, so that an address is
-/// never added between the look at the suppressions and the commit. False when the account is gone.
+/// Keeps everybody from adding addresses to the account and from suppressing them until the transaction ends, so that an
+/// address is never added between the look at the suppressions and the commit. False when the account is gone.
 ///
 /// Nothing else waits for it: the lock leaves foreign keys to the account alone. Taken before any other lock.
 ///
 /// # Errors
 /// What the database refuses.
 pub async fn hold_addresses(scope: &Scope) -> ApiResult<bool> {
+    if scope.backend() == DbBackend::Postgres {
+        scope.query(&addresses_lock_sql("pg_advisory_xact_lock"), []).await?;
+    }
     let lock = key_lock_sql(scope.backend());
     let sql = format!("SELECT id FROM accounts WHERE id = $1 AND deleted_at IS NULL{lock}");
     Ok(scope.query_one(&sql, []).await?.is_some())
+}
+
+/// Keeps everybody from suppressing addresses, and leaves others to add theirs. These wait for each other where they add the
+/// same address, so whoever shares takes addresses in their order. SQLite has one writer anyway. Taken before any other lock.
+///
+/// # Errors
+/// What the database refuses.
+pub async fn share_addresses(scope: &Scope) -> ApiResult<()> {
+    if scope.backend() == DbBackend::Postgres {
+        scope.query(&addresses_lock_sql("pg_advisory_xact_lock_shared"), []).await?;
+    }
+    Ok(())
+}
+
+/// An advisory lock stands for the addresses of account `$1`: whoever waits for it alone has its turn before those who
+/// come later and would share it, which is not so with the lock of a row.
+fn addresses_lock_sql(function: &str) -> String {
+    format!("SELECT {function}({ADDRESSES}, hashtext(CAST($1 AS text)))")
 }
 
 /// Which of these hashes are suppressed, and since when.
