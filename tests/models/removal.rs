@@ -27,7 +27,7 @@ pub async fn remove_all(w: &World) {
 }
 
 /// What waits for a lock of this database's server.
-async fn waiting(w: &World) -> i64 {
+pub async fn waiting(w: &World) -> i64 {
     let sql = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'";
     w.number(sql, []).await
 }
