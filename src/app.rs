@@ -1,6 +1,6 @@
 //! Wiring only: which routes, middlewares, tasks and workers the application has, and in which order it starts.
 
-use std::{net::SocketAddr, path::Path};
+use std::path::Path;
 
 use async_trait::async_trait;
 use axum::Router;
@@ -18,7 +18,16 @@ use migration::Migrator;
 use tokio::net::TcpListener;
 
 use crate::{
-    config, controllers, db, engine, errors, http, initializers, jobs::DbQueue, logging, state::AppState,
+    config, controllers, db, engine, errors,
+    http::{
+        self,
+        serve::{HEAD_WITHIN, Waits},
+        timeout::REQUEST_DEADLINE,
+    },
+    initializers,
+    jobs::DbQueue,
+    logging,
+    state::AppState,
     tasks, workers,
 };
 
@@ -96,17 +105,19 @@ impl Hooks for App {
     /// As Loco serves, and then what the last answers counted is stored: `on_shutdown` runs before they are given.
     async fn serve(app: Router, ctx: &AppContext, serve_params: &ServeParams) -> Result<()> {
         let address = format!("{}:{}", serve_params.binding, serve_params.port);
-        let listener = TcpListener::bind(&address).await?;
+        let listener = TcpListener::bind(&address)
+            .await
+            .map_err(|error| loco_rs::Error::Message(format!("PORT or BINDING: {address}: {error}")))?;
         let stopping = ctx.clone();
-        let served = axum::serve(listener, app.into_make_service_with_connect_info::<SocketAddr>())
-            .with_graceful_shutdown(async move {
-                shutdown_signal().await;
-                tracing::info!("shutting down");
-                Self::on_shutdown(&stopping).await;
-            })
-            .await;
+        let stopped = async move {
+            shutdown_signal().await;
+            tracing::info!("shutting down");
+            Self::on_shutdown(&stopping).await;
+        };
+        let waits = Waits { head: HEAD_WITHIN, drain: REQUEST_DEADLINE };
+        http::serve::serve(listener, app, waits, stopped).await;
         engine::stop_flusher(ctx).await;
-        Ok(served?)
+        Ok(())
     }
 
     async fn on_shutdown(ctx: &AppContext) {

@@ -51,7 +51,7 @@ async fn create(State(ctx): State<AppContext>, given: Given<NewContactImport>) -
 async fn create_of_fields(state: &AppState, write: Write<NewContactImport>) -> ApiResult<Created<NewImport>> {
     let (key, new) = (&state.suppression_key, write.body.parse()?);
     let made = contact_imports::create(&write.scope, key, new, Timestamp::now()).await?;
-    metrics::imported("json");
+    write.after.then(|| metrics::imported("json"));
     Ok(Created(made.into()))
 }
 
@@ -71,8 +71,10 @@ async fn create_of_table(state: AppState, upload: StreamWrite) -> ApiResult<Acce
         }
     };
     let started = imports::start(&write.scope, name, received, Timestamp::now()).await?;
-    metrics::imported("csv");
-    write.after.then(move || state.doorbells.jobs.ring());
+    write.after.then(move || {
+        metrics::imported("csv");
+        state.doorbells.jobs.ring();
+    });
     Ok(Accepted(started.into()))
 }
 

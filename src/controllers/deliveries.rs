@@ -46,7 +46,10 @@ async fn resolve(
         deliveries::of_campaign(scope, campaign.id, path.id("delivery_id", deliveries::Entity::MISSING)?)
             .await?;
     let settled = deliveries::resolve(scope, &delivery, write.body.parse()?, now).await?;
-    let bell = AppState::of(&ctx)?.doorbells.sender;
-    write.after.then(move || bell.ring());
+    let bells = AppState::of(&ctx)?.doorbells;
+    write.after.then(move || {
+        bells.sender.ring();
+        bells.webhooks.ring();
+    });
     Ok(Json(settled.into()))
 }

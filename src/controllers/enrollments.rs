@@ -54,10 +54,12 @@ async fn enroll(
     let ready = enrolling::prepare(&late.scope, &state.mx, &campaign, import_id).await?;
     let write = late.begin().await?;
     let outcome = enrolling::enroll(&write.scope, &ready, batch_size, Timestamp::now()).await?;
-    write.after.then(move || state.doorbells.jobs.ring());
     Ok(match outcome {
         Outcome::Done(bulk) => Json(BulkEnrolled::from(bulk)).into_response(),
-        Outcome::Started(row) => Accepted(EnrollStarted::from(row)).into_response(),
+        Outcome::Started(row) => {
+            write.after.then(move || state.doorbells.jobs.ring());
+            Accepted(EnrollStarted::from(row)).into_response()
+        }
     })
 }
 

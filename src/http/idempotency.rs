@@ -4,8 +4,8 @@
 //! in [`Turns`]; twins of other processes are seen by the row, or on PostgreSQL by an advisory lock. Nobody waits with
 //! a connection in hand. The primary key has the last word: whoever cannot store rolls back and replays.
 //!
-//! A handler whose body is streamed hashes it with [`Fingerprint`], then calls [`Claim::take`] and hands the claim to
-//! the request's [`super::write::TxSlot`]; or, in a transaction of its own, [`Claim::store`].
+//! A handler whose body is streamed takes [`super::Given`]: the key is claimed behind the body's end, and a refusal before
+//! that is kept under what was read.
 
 use std::{
     collections::HashMap,
@@ -250,7 +250,7 @@ impl Claim {
         let (lock, _) = self.used.id.as_u64_pair();
         let sql = "SELECT pg_try_advisory_xact_lock($1) AS alone";
         let row = system.query_one(sql, [lock.cast_signed().into()]).await?;
-        Ok(row.is_some_and(|row| row.try_get("", "alone").unwrap_or(false)))
+        Ok(row.map(|row| row.try_get("", "alone")).transpose()?.unwrap_or(false))
     }
 
     /// After another process was found to run the same: its answer, or `None` to try again.

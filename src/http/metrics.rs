@@ -1,6 +1,6 @@
 //! How Prometheus reads what `crate::metrics` counts: as an answer of the API, or from a process that serves nothing else.
 
-use std::net::SocketAddr;
+use std::{net::SocketAddr, time::Duration};
 
 use axum::{
     Router,
@@ -13,6 +13,7 @@ use loco_rs::app::AppContext;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
+use super::serve::{HEAD_WITHIN, Waits, serve};
 use crate::{
     clock::Timestamp,
     errors::{ApiError, ApiResult},
@@ -53,8 +54,7 @@ pub async fn serve_alone(
     let listener = TcpListener::bind(binding).await?;
     let answer = async |State(ctx): State<AppContext>| render(&ctx).await;
     let app = Router::new().route("/metrics", get(answer)).with_state(ctx.clone());
-    tokio::select! {
-        served = axum::serve(listener, app) => Ok(served?),
-        () = stop.cancelled() => Ok(()),
-    }
+    let waits = Waits { head: HEAD_WITHIN, drain: Duration::ZERO };
+    serve(listener, app, waits, stop.cancelled()).await;
+    Ok(())
 }

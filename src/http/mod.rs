@@ -25,6 +25,7 @@ pub mod usage;
 mod router_tests;
 
 mod serde_words;
+pub mod serve;
 mod stream;
 mod write;
 

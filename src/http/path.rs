@@ -20,18 +20,15 @@ impl PathIds {
     /// # Errors
     /// `not_found` for a malformed id; `internal_error` when the template has no such name.
     pub fn id(&self, name: &str, not_found: Code) -> ApiResult<Uuid> {
-        if self.0.is_none() {
-            return Err(ApiError::new(not_found));
-        }
         parse_id(self.text(name)?, not_found)
     }
 
-    /// The parameter of that name as it came, percent-decoded.
+    /// The parameter of that name as it came, percent-decoded: empty where it is no UTF-8 then.
     ///
     /// # Errors
     /// `internal_error` when the template has no such name.
     pub fn text(&self, name: &str) -> ApiResult<&str> {
-        let known = self.0.as_ref().ok_or_else(|| ApiError::new(Code::NotFound))?;
+        let Some(known) = &self.0 else { return Ok("") };
         known
             .iter()
             .find(|(known, _)| known == name)

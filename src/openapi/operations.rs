@@ -268,9 +268,13 @@ fn campaigns() -> Vec<Operation> {
             .answers::<CampaignState>(200)
             .refuses(&[Code::CampaignNotFound, Code::CampaignNotActive]),
         post("/campaigns/{id}/resume")
-            .named(TAG, "resume_campaign", "Go on with a paused campaign")
+            .named(
+                TAG,
+                "resume_campaign",
+                "Go on with a paused campaign; `completed` when its last enrollment ended meanwhile",
+            )
             .answers::<CampaignState>(200)
-            .refuses(&[Code::CampaignNotFound, Code::CampaignNotPaused, Code::Unprocessable]),
+            .refuses(&[Code::CampaignNotFound, Code::CampaignNotPaused]),
     ]
 }
 
