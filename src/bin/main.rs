@@ -6,11 +6,6 @@ use ampout::app::App;
 use loco_rs::{Error, cli};
 use migration::Migrator;
 
-/// For C as well, that is SQLite: small pieces come and go with each row, and the system's allocator took a fifth of the
-/// processor's time of a page.
-#[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
-
 #[tokio::main]
 async fn main() -> ExitCode {
     // Arms the points that a fault test names in FAILPOINTS; a release build has none to arm.
