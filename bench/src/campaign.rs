@@ -99,7 +99,9 @@ pub async fn send(arguments: Arguments, app: &App, sink: &Sink, port: u16) -> Re
     if let Err(error) = came {
         say(&format!("not all came: {error}"))?;
     }
-    prepared.wait_until_completed(app.within).await?;
+    if let Err(error) = prepared.wait_until_completed(app.within).await {
+        say(&format!("not completed: {error}"))?;
+    }
     let tally = sink.tally();
     let last = tally.last_at.ok_or("nothing came")?;
     Ok(Sent {

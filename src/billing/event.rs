@@ -38,6 +38,16 @@ pub enum Subject {
     Nothing,
 }
 
+impl Subject {
+    /// Whose it is.
+    pub fn customer(&self) -> Option<&str> {
+        match self {
+            Self::Subscription { customer, .. } | Self::FailedInvoice { customer, .. } => Some(customer),
+            Self::Nothing => None,
+        }
+    }
+}
+
 /// Reads an event; `None` when it is none.
 pub fn read(body: &[u8]) -> Option<Event> {
     let body: Value = serde_json::from_slice(body).ok()?;

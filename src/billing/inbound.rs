@@ -36,7 +36,11 @@ pub async fn receive(state: &AppState, header: &str, body: &Bytes) -> ApiResult<
     let no_event = || ApiError::bad_request("The body must be an event of Stripe");
     let (event, payload) = event::read(body).zip(std::str::from_utf8(body).ok()).ok_or_else(no_event)?;
     SystemScope::in_transaction(&state.db, async |system| {
-        if !stripe_events::keep(system, &event.id, &event.kind, payload, now).await? {
+        let of = match event.subject.customer() {
+            Some(customer) => accounts::of_customer(system, customer).await?,
+            None => None,
+        };
+        if !stripe_events::keep(system, (&event.id, &event.kind), payload, of, now).await? {
             return Ok(());
         }
         if event.subject == Subject::Nothing {

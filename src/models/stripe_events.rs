@@ -18,20 +18,21 @@ pub struct Stored {
     pub done: bool,
 }
 
-/// Stores an event; `false` when it is there already.
+/// Stores an event, with the account that its customer is by now: it names a person, and goes with the account whether its
+/// work is ever done or not. `false` when it is there already.
 ///
 /// # Errors
 /// What the database refuses.
 pub async fn keep(
     system: &SystemScope,
-    id: &str,
-    kind: &str,
+    (id, kind): (&str, &str),
     payload: &str,
+    account_id: Option<Uuid>,
     now: Timestamp,
 ) -> ApiResult<bool> {
-    let sql = "INSERT INTO stripe_events (id, kind, payload, received_at) VALUES ($1, $2, $3, $4) \
+    let sql = "INSERT INTO stripe_events (id, kind, payload, account_id, received_at) VALUES ($1, $2, $3, $4, $5) \
                ON CONFLICT (id) DO NOTHING";
-    let values = [id.into(), kind.into(), payload.into(), now.micros().into()];
+    let values = [id.into(), kind.into(), payload.into(), account_id.into(), now.micros().into()];
     Ok(system.execute(sql, values).await? > 0)
 }
 

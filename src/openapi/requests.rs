@@ -2,6 +2,8 @@
 
 use serde_json::{Map, Value, json};
 
+use crate::params::enrollments::MOST_BATCH_NUMBER;
+
 /// Every body by its name.
 pub(super) fn all() -> Map<String, Value> {
     let mut found = Map::new();
@@ -38,10 +40,10 @@ pub(super) fn all() -> Map<String, Value> {
             "EnrollContact",
             body(
                 &["contact_id"],
-                json!({"contact_id": id(), "batch_number": nullable(whole(0, i32::MAX)), "priority": nullable(flag())}),
+                json!({"contact_id": id(), "batch_number": nullable(whole(0, MOST_BATCH_NUMBER)), "priority": nullable(flag())}),
             ),
         ),
-        ("Dispatch", body(&[], json!({"batch_number": nullable(whole(0, i32::MAX))}))),
+        ("Dispatch", body(&[], json!({"batch_number": nullable(whole(0, MOST_BATCH_NUMBER))}))),
         ("Resolve", body(&["as"], json!({"as": {"type": "string", "enum": ["sent", "resend"]}}))),
     ];
     found.extend(bodies.into_iter().map(|(name, schema)| (name.to_owned(), schema)));

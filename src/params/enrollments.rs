@@ -15,6 +15,8 @@ use crate::{
 
 const DEFAULT_BATCH_SIZE: i32 = 50;
 const LARGEST_BATCH: i64 = 100_000;
+/// The highest number that a client may give a batch: those that are made by themselves come above it.
+pub const MOST_BATCH_NUMBER: i32 = 1_000_000_000;
 
 /// `POST /campaigns/:campaign_id/enroll`
 #[derive(Clone, Debug, Deserialize)]
@@ -184,7 +186,7 @@ fn named(id: Option<&str>, missing: Code) -> ApiResult<Option<Uuid>> {
 }
 
 fn batch_number(failures: &mut Failures, given: i64) -> Option<i32> {
-    failures.range("batch_number", given, 0, i32::MAX.into());
+    failures.range("batch_number", given, 0, MOST_BATCH_NUMBER.into());
     i32::try_from(given).ok()
 }
 

@@ -9,21 +9,26 @@ use crate::{
     tenancy::{Conn, SystemScope},
 };
 
-/// Disables the lanes that bounce too much now, each in a transaction of its own; answers how many.
+/// Disables the lanes that bounce too much now, each for itself and in a transaction of its own: what somebody keeps locked of
+/// one account keeps no lane of another. Answers how many.
 ///
 /// # Errors
-/// What the database refuses; those before are done.
+/// What the database refuses of the first that it refused; all others are done.
 pub async fn disable_sick(db: &Db, now: Timestamp) -> ApiResult<u32> {
-    let mut disabled = 0;
+    let (mut disabled, mut refused) = (0, Ok(()));
     for (account, lane) in health::sick(&SystemScope::new(Conn::Pool(db.pool().clone())), now).await? {
         let done = SystemScope::in_transaction(db, async |system| {
             health::disable_if_sick(&system.account(account), lane, now).await
         })
-        .await?;
-        if let Some(done) = done {
-            disabled += 1;
-            tracing::warn!(%lane, paused = done.paused.is_some(), "credential disabled: too many bounces");
+        .await;
+        match done {
+            Ok(Some(done)) => {
+                disabled += 1;
+                tracing::warn!(%lane, paused = done.paused.is_some(), "credential disabled: too many bounces");
+            }
+            Ok(None) => {}
+            Err(error) => refused = refused.and(Err(error)),
         }
     }
-    Ok(disabled)
+    refused.map(|()| disabled)
 }

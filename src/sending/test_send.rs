@@ -266,7 +266,11 @@ impl Run {
     async fn attempt(&mut self, row: &Model, held: &[Model]) -> ApiResult<Ended> {
         let to = EmailAddress::parse(&row.email).map_err(|_| ApiError::internal("a stored address"))?;
         let hash = self.state.suppression_key.hash(row.account_id, &to.key());
-        let letter = self.letter(row, &to, &hash)?;
+        // What one address makes of a template does not undo what went out before.
+        let letter = match self.letter(row, &to, &hash) {
+            Ok(letter) => letter,
+            Err(error) => return Ok(Ended::failed(error.message)),
+        };
         let from = self.test.credential.from_email.clone();
         let envelope = Envelope { from: &from, to: to.as_str(), size: letter.bytes.len() };
         let offered = match self.offer(&envelope).await {

@@ -77,6 +77,10 @@ async fn an_event_is_stored_once_and_worked_on_by_one_job() {
         for _ in 0..3 {
             send_event(&w, &event("evt_1", "customer.subscription.created", &shown)).await.assert_status_ok();
         }
+        // Its account's from the beginning: whoever is erased before the work is done is erased here too.
+        let whose = "SELECT count(*) FROM stripe_events WHERE account_id = $1";
+        let alice: uuid::Uuid = w.alice.account_id.parse().unwrap();
+        assert_eq!(w.number(whose, [alice.into()]).await, 1);
         assert_eq!(w.number("SELECT count(*) FROM stripe_events", []).await, 1);
         assert_eq!(w.number("SELECT count(*) FROM jobs WHERE name = 'ApplyStripeEvent'", []).await, 1);
         assert_eq!(stripe.calls().len(), 0, "the answer does not wait for Stripe");

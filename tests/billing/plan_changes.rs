@@ -8,7 +8,7 @@ use uuid::Uuid;
 
 use super::{assert_disjoint, paid, standing, tell, test_send};
 use crate::{
-    faults::engine_process,
+    faults::{engine_process, heir_process},
     support::{World, billing::paying, campaign::*},
 };
 
@@ -134,7 +134,7 @@ async fn an_uncertain_message_keeps_its_place_in_the_period_that_ended() {
         held.wait_for_file("held", DEADLINE).await.unwrap();
         tell(&w, &stripe, &paid(&w.alice, "sub_1", "price_hobby", "active")).await;
         held.kill_9().await.unwrap();
-        let _again = engine_process(&w).start().unwrap();
+        let _again = heir_process(&w).start().unwrap();
         let path = format!("/campaigns/{id}/deliveries?limit=100");
         eventually(DEADLINE, || async {
             let rows = w.alice.seen(&path).await;

@@ -7,7 +7,7 @@ use testkit::{
     wait::eventually,
 };
 
-use super::engine_process;
+use super::{engine_process, heir_process};
 use crate::support::{
     World,
     billing::{DEADLINE, customer, no_night, paying, send_event, variables},
@@ -47,7 +47,7 @@ async fn killed_while_it_works_on_an_event_it_has_one_effect(#[case] point: &'st
         let invoice = json!({"id": "in_1", "customer": customer(&w.alice), "subscription": "sub_1"});
         send_event(&w, &event("evt_1", "invoice.payment_failed", &invoice)).await.assert_status_ok();
         killed_at(&w, point).await;
-        let _again = engine_process(&w).start().unwrap();
+        let _again = heir_process(&w).start().unwrap();
         eventually(DEADLINE, || async {
             w.sql("UPDATE jobs SET run_at = 0 WHERE status = 'queued'", []).await;
             let done = "SELECT count(*) FROM stripe_events WHERE outcome = 'applied'";
@@ -73,7 +73,7 @@ async fn killed_after_stripe_made_a_customer_it_has_one() {
     let stripe = StripeServer::start().await.unwrap();
     world_with(&variables(&stripe), |w| async move {
         killed_at(&w, "stripe-customer-made").await;
-        let _again = engine_process(&w).start().unwrap();
+        let _again = heir_process(&w).start().unwrap();
         for client in [&w.alice, &w.bob] {
             eventually(DEADLINE, || async {
                 w.sql("UPDATE jobs SET run_at = 0 WHERE status = 'queued'", []).await;

@@ -4,7 +4,7 @@ use rstest::rstest;
 use serde_json::json;
 use testkit::wait::eventually;
 
-use super::engine_process;
+use super::{engine_process, heir_process};
 use crate::support::{campaign::DEADLINE, id_of, world};
 
 const PEOPLE: usize = 10_001;
@@ -34,7 +34,7 @@ async fn killed_in_the_middle_a_large_import_is_enrolled_once(
         // As if the lease of the killed holder had run out.
         w.sql("UPDATE jobs SET locked_until = 1", []).await;
 
-        let _again = engine_process(&w).start().unwrap();
+        let _again = heir_process(&w).start().unwrap();
         let path = format!("/campaigns/{campaign}/enroll_jobs/{}", id_of(&started));
         eventually(DEADLINE, || async {
             // The wait before the next attempt is not waited for.

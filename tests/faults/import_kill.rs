@@ -4,7 +4,7 @@ use rstest::rstest;
 use serde_json::json;
 use testkit::wait::eventually;
 
-use super::engine_process;
+use super::{engine_process, heir_process};
 use crate::{
     requests::csv_imports::{large, started},
     support::{campaign::DEADLINE, world},
@@ -32,7 +32,7 @@ async fn killed_in_the_middle_an_import_ends_as_if_it_had_not_been(
         // As if the lease of the killed holder had run out.
         w.sql("UPDATE jobs SET locked_until = 1", []).await;
 
-        let _again = engine_process(&w).start().unwrap();
+        let _again = heir_process(&w).start().unwrap();
         // Three seconds are the wait before the next attempt; it is not waited for here.
         eventually(DEADLINE, || async {
             w.sql("UPDATE jobs SET run_at = 0 WHERE status = 'queued'", []).await;

@@ -5,7 +5,7 @@ use std::time::Duration;
 use rstest::rstest;
 use testkit::{imap::Imap, sink::Sink};
 
-use super::engine_process;
+use super::{engine_process, heir_process};
 use crate::{
     inbox::{fixture, hurry, message_id, two_steps, until, with_mailbox},
     support::{campaign::*, world},
@@ -34,7 +34,7 @@ async fn killed_between_fetch_and_commit_an_answer_counts_once(#[case] point: &'
         let before = w.number("SELECT last_uid FROM mailboxes", []).await;
         assert_eq!(before, i64::from(point == "inbox_after_commit"));
 
-        let _again = engine_process(&w).env("INBOX_POLL_SECONDS", "1").start().unwrap();
+        let _again = heir_process(&w).env("INBOX_POLL_SECONDS", "1").start().unwrap();
         until(&w, "SELECT last_uid FROM mailboxes", 1).await;
         let seen = until_status(&w.alice, &id, "completed").await;
         assert_eq!(seen["totals"]["replied"], 1);

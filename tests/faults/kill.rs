@@ -4,7 +4,7 @@
 use rstest::rstest;
 use testkit::{sink::Sink, wait::eventually};
 
-use super::engine_process;
+use super::{engine_process, heir_process};
 use crate::support::{campaign::*, world};
 
 const PEOPLE: usize = 12;
@@ -37,7 +37,7 @@ async fn killed_at_a_boundary_nothing_is_lost_or_doubled(
         held.wait_for_file("held", DEADLINE).await.unwrap();
         held.kill_9().await.unwrap();
 
-        let _again = engine_process(&w).start().unwrap();
+        let _again = heir_process(&w).start().unwrap();
         let path = format!("/campaigns/{id}/deliveries?limit=1000");
         let rows = eventually(DEADLINE, || async {
             let rows = w.alice.seen(&path).await;
@@ -100,7 +100,7 @@ async fn killed_with_three_lanes_at_most_one_for_each_is_uncertain(
         held.wait_for_file("held", DEADLINE).await.unwrap();
         held.kill_9().await.unwrap();
 
-        let _again = engine_process(&w).start().unwrap();
+        let _again = heir_process(&w).start().unwrap();
         let settled = "SELECT count(*) FROM deliveries WHERE state IN ('sent', 'uncertain')";
         eventually(DEADLINE, || async { (w.number(settled, []).await == 120).then_some(()) }).await.unwrap();
         let most = "SELECT coalesce(max(n), 0) FROM (SELECT count(*) AS n FROM deliveries WHERE state = 'uncertain' \

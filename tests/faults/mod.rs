@@ -32,6 +32,12 @@ pub fn engine_process(w: &World) -> Builder {
     process(w).arg("task").arg("engine")
 }
 
+/// One that takes another for dead after two seconds, and itself: for tests that wait for a death. Others must not be taken
+/// for dead because the machine is slow.
+pub fn heir_process(w: &World) -> Builder {
+    engine_process(w).env("ENGINE_DEAD_AFTER_SECONDS", "2")
+}
+
 /// A process of its own on the world's database, without its arguments.
 pub fn process(w: &World) -> Builder {
     let builder = Child::builder(env!("CARGO_BIN_EXE_ampout")).unwrap();
@@ -40,6 +46,6 @@ pub fn process(w: &World) -> Builder {
     let from = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("config/test.yaml");
     std::fs::copy(from, config.join("test.yaml")).unwrap();
     let builder =
-        builder.env("LOCO_ENV", "test").env("ENGINE_DEAD_AFTER_SECONDS", "2").env("ENGINE_POLL_MS", "50");
+        builder.env("LOCO_ENV", "test").env("ENGINE_DEAD_AFTER_SECONDS", "30").env("ENGINE_POLL_MS", "50");
     w.environment.iter().fold(builder, |builder, (name, value)| builder.env(*name, value))
 }

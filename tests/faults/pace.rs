@@ -5,7 +5,7 @@ use rstest::rstest;
 use serde_json::json;
 use testkit::{sink::Sink, wait::eventually};
 
-use super::engine_process;
+use super::{engine_process, heir_process};
 use crate::support::{campaign::*, world};
 
 const PAUSE_SECONDS: i64 = 600;
@@ -35,7 +35,7 @@ async fn whoever_takes_the_lane_of_the_killed_keeps_its_pause(
         held.wait_for_file("held", DEADLINE).await.unwrap();
         held.kill_9().await.unwrap();
 
-        let _again = engine_process(&w).start().unwrap();
+        let _again = heir_process(&w).start().unwrap();
         let given_back = "SELECT count(*) FROM smtp_credentials WHERE holder IS NOT NULL";
         eventually(DEADLINE, || async { (w.number(given_back, []).await == 0).then_some(()) }).await.unwrap();
         // It takes lanes again, and goes through those that are awake.

@@ -8,7 +8,7 @@ use testkit::{
     wait::eventually,
 };
 
-use super::{engine_process, lost::line};
+use super::{heir_process, lost::line};
 use crate::support::{campaign::*, world};
 
 const PEOPLE: usize = 6;
@@ -23,7 +23,7 @@ async fn connections_that_fall_silent_for_ever_are_given_up() {
         for (lane, people) in ["one@sender.test", "two@sender.test"].iter().zip(people.chunks(PEOPLE / 2)) {
             dispatched(&w.alice, &campaign(&[credential(&sink, lane)], 1), people).await;
         }
-        let engine = engine_process(&w).env("DATABASE_URL", url).start().unwrap();
+        let engine = heir_process(&w).env("DATABASE_URL", url).start().unwrap();
         // Of both lanes nothing is under way to the database then that could be a mark.
         hold.reached_by(2, DEADLINE).await.unwrap();
         proxy.freeze();

@@ -5,7 +5,7 @@ use testkit::{
     wait::eventually,
 };
 
-use super::engine_process;
+use super::heir_process;
 use crate::support::{campaign::*, world};
 
 const PEOPLE: usize = 12;
@@ -21,14 +21,14 @@ async fn a_process_that_wakes_up_late_changes_nothing_that_was_taken_from_it() {
         let people = addresses("ok", PEOPLE);
         let hold = sink.hold(Point::BeforeDataReply, Matcher::Connection(1));
         let id = dispatched(&w.alice, &campaign(&[credential(&sink, "one@sender.test")], 1), &people).await;
-        let old = engine_process(&w).start().unwrap();
+        let old = heir_process(&w).start().unwrap();
         hold.reached(DEADLINE).await.unwrap();
         // One is marked, the others are claimed.
         old.stop().await.unwrap();
         let claimed = "SELECT count(*) FROM deliveries WHERE state = 'claimed'";
         assert_eq!(usize::try_from(w.number(claimed, []).await).unwrap(), PEOPLE - 1);
 
-        let _new = engine_process(&w).start().unwrap();
+        let _new = heir_process(&w).start().unwrap();
         let settled = "SELECT count(*) FROM deliveries WHERE state = 'sent'";
         eventually(DEADLINE, || async {
             (usize::try_from(w.number(settled, []).await).unwrap() == PEOPLE - 1).then_some(())

@@ -10,7 +10,7 @@ use ampout::{
 use sea_orm::{ConnectionTrait, DbBackend};
 use testkit::{sink::Sink, wait::eventually};
 
-use crate::faults::engine_process;
+use crate::faults::{engine_process, heir_process};
 use crate::support::{World, campaign::*, world};
 
 pub async fn remove_all(w: &World) {
@@ -124,7 +124,7 @@ async fn what_a_lane_claims_while_the_removal_waits_stays_until_it_is_settled() 
         assert_eq!(count(&w, "deliveries WHERE state = 'claimed'").await, 3);
         assert_eq!(count(&w, "contacts").await, 5);
 
-        let _again = engine_process(&w).start().unwrap();
+        let _again = heir_process(&w).start().unwrap();
         eventually(DEADLINE, || async {
             remove_all(&w).await;
             (count(&w, "contacts").await == 2).then_some(())

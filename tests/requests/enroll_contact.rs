@@ -60,3 +60,24 @@ async fn who_cannot_be_enrolled_is_refused_with_the_reason() {
     })
     .await;
 }
+
+#[tokio::test]
+async fn above_the_highest_number_of_a_client_there_is_room_for_bulk_enrolling() {
+    world(|world| async move {
+        let alice = &world.alice;
+        let campaign = alice.campaign(&json!({})).await;
+        let path = format!("/campaigns/{campaign}/enroll_contact");
+        let import = world.import(alice, 3, "x.example").await;
+        let contacts = world.contacts_of(import).await;
+        let highest = json!({ "contact_id": contacts[0], "batch_number": 1_000_000_000 });
+        let above = json!({ "contact_id": contacts[0], "batch_number": 1_000_000_001 });
+        let refused = alice.post(&path, &above).await;
+        refused.assert_status(StatusCode::UNPROCESSABLE_ENTITY);
+        assert_eq!(refused.json::<Json>()["details"]["errors"][0]["field"], "batch_number");
+        alice.made(&path, &highest).await;
+        let bulk = json!({ "contact_import_id": import, "batch_size": 1 });
+        let enrolled = alice.made(&format!("/campaigns/{campaign}/enroll"), &bulk).await;
+        assert_eq!(enrolled["enrolled"], 2, "{enrolled}");
+    })
+    .await;
+}

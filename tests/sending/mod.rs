@@ -1,6 +1,7 @@
 //! The send path from dispatch to the sink, and what the rows say afterwards.
 
 mod ahead;
+mod deleted;
 mod health;
 mod moving;
 mod outcomes;

@@ -47,7 +47,9 @@ impl Ran {
 
 /// A task on the world's database, not yet started.
 pub fn prepared(w: &World, words: &[&str]) -> Builder {
-    process(w).env("LOG_LEVEL", "info").arg("task").args(words.iter().copied())
+    // One that waits for the dead waits two seconds.
+    let task = process(w).env("ENGINE_DEAD_AFTER_SECONDS", "2");
+    task.env("LOG_LEVEL", "info").arg("task").args(words.iter().copied())
 }
 
 /// Runs it to its end.

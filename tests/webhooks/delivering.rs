@@ -8,7 +8,7 @@ use testkit::receiver::{
 
 use super::{hook, hurry, seen, tell, until, verified};
 use crate::{
-    faults::engine_process,
+    faults::{engine_process, heir_process},
     support::{campaign::*, world},
 };
 
@@ -220,7 +220,7 @@ async fn killed_while_it_waits_for_an_answer_it_sends_the_same_id_again() {
         let mut engine = engine_process(&w).start().unwrap();
         receiver.wait_for("/hook", 1, DEADLINE).await.unwrap();
         engine.kill_9().await.unwrap();
-        let _again = engine_process(&w).start().unwrap();
+        let _again = heir_process(&w).start().unwrap();
         let came = receiver.wait_for("/hook", 2, DEADLINE).await.unwrap();
         assert_eq!(verified(&secret, &came[0]), verified(&secret, &came[1]));
         until(&w.alice, &id, |rows| rows[0]["delivered_at"].is_string()).await;

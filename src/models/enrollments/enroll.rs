@@ -164,14 +164,14 @@ pub struct OneContact {
     pub priority: bool,
 }
 
-/// The domains of those who would be enrolled, in lower case.
+/// The domains of the contacts of a slice, in lower case.
 ///
 /// # Errors
 /// What the database refuses.
 pub async fn domains(scope: &Scope, slice: Slice) -> ApiResult<HashSet<String>> {
     // ix_contacts_import
     let sql = "SELECT email FROM contacts c WHERE account_id = $1 AND contact_import_id = $2 AND id > $3 \
-               ORDER BY id LIMIT $4";
+               AND deleted_at IS NULL ORDER BY id LIMIT $4";
     let rows = scope.query(sql, slice.values()).await?;
     let domains = rows.iter().map(|row| row.try_get::<String>("", "email").map(|email| domain_of(&email)));
     Ok(domains.collect::<Result<_, DbErr>>()?)

@@ -115,7 +115,8 @@ pub(super) async fn read(
          e.current_step, e.sent_at, e.bounced_at, e.unsubscribed_at, n.delay_minutes, k.status AS campaign_status, \
          k.min_wait_seconds, \
          (k.deleted_at IS NOT NULL OR c.deleted_at IS NOT NULL OR c.unsubscribed_at IS NOT NULL \
-          OR i.deleted_at IS NOT NULL) AS gone, c.deleted_at AS contact_deleted_at, \
+          OR i.deleted_at IS NOT NULL) AS gone, \
+         (c.deleted_at IS NOT NULL OR i.deleted_at IS NOT NULL) AS contact_deleted, \
          (s.disabled_at IS NOT NULL OR s.deleted_at IS NOT NULL) AS lane_closed, \
          s.imap_username IS NOT NULL AS has_mailbox, m.last_read_at, \
          EXISTS (SELECT 1 FROM webhooks w WHERE w.account_id = d.account_id AND w.disabled_at IS NULL \
@@ -200,7 +201,7 @@ impl Facts {
             campaign_status: row.try_get("", "campaign_status")?,
             min_wait_seconds: row.try_get("", "min_wait_seconds")?,
             gone: row.try_get("", "gone")?,
-            contact_deleted: row.try_get::<Option<i64>>("", "contact_deleted_at")?.is_some(),
+            contact_deleted: row.try_get("", "contact_deleted")?,
             lane_closed: row.try_get("", "lane_closed")?,
             mailbox_unread: row.try_get("", "has_mailbox")? && read_at < read_since,
             listened: row.try_get("", "listened")?,
