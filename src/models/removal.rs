@@ -8,6 +8,7 @@ use uuid::Uuid;
 
 use super::{
     accounts::erase,
+    campaigns,
     deliveries::{self, spend_reservation},
     enrollments::{Stop, stop_contacts},
     import_uploads, periods,
@@ -78,7 +79,7 @@ async fn remove_contacts(system: &SystemScope, now: Timestamp) -> ApiResult<bool
         let scope = system.account(*account);
         periods::hold_all(&scope).await?;
         // Of ended enrollments too: whoever found them a moment ago is about to lock the contact, and then them.
-        hold_campaigns(&scope, "contact_id", contacts).await?;
+        let held = hold_campaigns(&scope, "contact_id", contacts).await?;
         // One of a deleted import may have been claimed while this waited for the locks: it is left to a later look.
         let sql = format!(
             "SELECT c.id FROM contacts c WHERE c.account_id = $1 AND c.id IN ({}) AND {free}",
@@ -99,20 +100,25 @@ async fn remove_contacts(system: &SystemScope, now: Timestamp) -> ApiResult<bool
         drop_enrollments(&scope, &found, now).await?;
         drop_rows(&scope, "enrollment_skips", "contact_id", contacts).await?;
         drop_rows(&scope, "contacts", "id", contacts).await?;
+        // What was uncertain ends with its row alone: nobody settles it any more, and so nobody else asks.
+        for campaign in held {
+            campaigns::complete_if_done(&scope, campaign).await?;
+        }
     }
     Ok(!by_account.is_empty())
 }
 
 /// Locks the campaigns of the enrollments whose `column` is one of these, before anything below them is touched.
-async fn hold_campaigns(scope: &Scope, column: &str, ids: &[Uuid]) -> ApiResult<()> {
+/// Answers which they are.
+async fn hold_campaigns(scope: &Scope, column: &str, ids: &[Uuid]) -> ApiResult<Vec<Uuid>> {
     let sql = format!(
         "SELECT k.id FROM campaigns k WHERE k.account_id = $1 AND k.id IN (SELECT e.campaign_id FROM enrollments e \
          WHERE e.account_id = $1 AND e.{column} IN ({})) ORDER BY k.id{}",
         holes(2, ids.len()),
         lock_sql(scope.backend(), RowLock::Update)
     );
-    scope.query(&sql, uuids(ids)).await?;
-    Ok(())
+    let rows = scope.query(&sql, uuids(ids)).await?;
+    Ok(rows.iter().map(|row| row.try_get("", "id")).collect::<Result<_, _>>()?)
 }
 
 /// Imports without contacts, together with what enrolled them.

@@ -11,7 +11,7 @@ use sea_orm::{ConnectionTrait, DbBackend};
 use testkit::{sink::Sink, wait::eventually};
 
 use crate::faults::{engine_process, heir_process};
-use crate::support::{World, campaign::*, world};
+use crate::support::{World, campaign::*, rows::Rows, world};
 
 pub async fn remove_all(w: &World) {
     loop {
@@ -134,6 +134,30 @@ async fn what_a_lane_claims_while_the_removal_waits_stays_until_it_is_settled() 
         assert_eq!(w.number("SELECT CAST(sum(reserved) AS bigint) FROM account_periods", []).await, 0);
         assert_eq!(w.number("SELECT CAST(sum(reserved) AS bigint) FROM credential_days", []).await, 0);
         assert_eq!(sink.count(), 0, "nothing goes to the deleted");
+    })
+    .await;
+}
+
+/// Nobody but the removal ends what is uncertain and whose contact is gone: it asks whether that was the last.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_campaign_that_only_an_uncertain_message_kept_going_is_completed_with_its_contact() {
+    world(|w| async move {
+        let [by_contact, by_import, kept, theirs] =
+            [&w.alice, &w.alice, &w.alice, &w.bob].map(|client| Rows::of(client.account_id.parse().unwrap()));
+        for rows in [&by_contact, &by_import, &kept, &theirs] {
+            rows.store(&w.ctx.db).await;
+        }
+        w.alice.delete(&format!("/contacts/{}", by_contact.contacts[0].id)).await.assert_status_ok();
+        w.alice.delete(&format!("/contact_imports/{}", by_import.import.id)).await.assert_status_ok();
+        remove_all(&w).await;
+        for (client, rows, status) in [
+            (&w.alice, &by_contact, "completed"),
+            (&w.alice, &by_import, "completed"),
+            (&w.alice, &kept, "active"),
+            (&w.bob, &theirs, "active"),
+        ] {
+            assert_eq!(client.seen(&format!("/campaigns/{}", rows.campaign.id)).await["status"], status);
+        }
     })
     .await;
 }
