@@ -83,10 +83,12 @@ async fn count_bounce(scope: &Scope, known: &Model) -> ApiResult<()> {
                RETURNING sent_at";
     let Some(row) = scope.query_one(sql, [known.id.into()]).await? else { return Ok(()) };
     let Some(sent_at) = row.try_get::<Option<Timestamp>>("", "sent_at")? else { return Ok(()) };
-    // The primary key of credential_days.
-    let sql = "UPDATE credential_days SET bounced = bounced + 1 \
-               WHERE account_id = $1 AND smtp_credential_id = $2 AND day = $3 \
-               AND EXISTS (SELECT 1 FROM smtp_credentials s WHERE s.id = $2 AND s.enabled_at <= $4)";
+    // The primary key of credential_days. There is no row yet where the message was claimed before midnight and accepted
+    // after it, and nothing was claimed since.
+    let sql = "INSERT INTO credential_days (account_id, smtp_credential_id, day, bounced) \
+               SELECT s.account_id, s.id, $3, 1 FROM smtp_credentials s \
+               WHERE s.account_id = $1 AND s.id = $2 AND s.enabled_at <= $4 \
+               ON CONFLICT (smtp_credential_id, day) DO UPDATE SET bounced = credential_days.bounced + 1";
     let values = [known.smtp_credential_id.into(), sent_at.day().into(), sent_at.micros().into()];
     scope.execute(sql, values).await?;
     Ok(())
