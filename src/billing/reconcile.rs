@@ -26,7 +26,7 @@ use crate::{
 
 /// The chore's name.
 const CHORE: &str = "stripe_reconcile";
-/// Accounts of one look for those without a customer.
+/// Rows of one look: accounts without a customer, subscriptions that Stripe did not list.
 const BATCH: u32 = 200;
 /// So many failures one after the other mean that Stripe is away.
 const AWAY: usize = 5;
@@ -94,12 +94,7 @@ impl<'a> Run<'a> {
 
     async fn all(mut self) -> ApiResult<Reconciled> {
         let seen = self.compare_listed().await?;
-        for (account_id, subscription) in subscriptions::unended(&self.reads).await? {
-            if !seen.contains(&subscription) {
-                let synced = sync(self.state, self.stripe, account_id, &subscription).await;
-                self.count(synced).await?;
-            }
-        }
+        self.ask_for_unlisted(&seen).await?;
         self.make_customers().await?;
         tracing::info!(done = ?self.done, "accounts are reconciled with Stripe");
         Ok(self.done)
@@ -118,6 +113,20 @@ impl<'a> Run<'a> {
             }
             if !more || after.is_none() {
                 return Ok(seen);
+            }
+        }
+    }
+
+    /// Those that are stored as running and that Stripe did not list.
+    async fn ask_for_unlisted(&mut self, seen: &HashSet<String>) -> ApiResult<()> {
+        let mut after = None;
+        loop {
+            let unended = subscriptions::unended(&self.reads, after, BATCH).await?;
+            let Some(last) = unended.last() else { return Ok(()) };
+            after = Some(last.id);
+            for known in unended.iter().filter(|known| !seen.contains(&known.stripe_id)) {
+                let synced = sync(self.state, self.stripe, known.account_id, &known.stripe_id).await;
+                self.count(synced).await?;
             }
         }
     }

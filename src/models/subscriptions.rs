@@ -180,13 +180,32 @@ pub async fn followed(scope: &Scope) -> ApiResult<Option<Model>> {
     find(scope, &row.try_get::<String>("", "stripe_subscription_id")?).await
 }
 
-/// Account and Stripe's id of every stored subscription that has not ended, as far as is known.
+/// A stored subscription that has not ended, as far as is known.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Unended {
+    /// Its row.
+    pub id: Uuid,
+    /// Whose it is.
+    pub account_id: Uuid,
+    /// Stripe's id.
+    pub stripe_id: String,
+}
+
+/// Up to `most` stored subscriptions that have not ended, after the one of this row. In the order of the primary key.
 ///
 /// # Errors
 /// What the database refuses.
-pub async fn unended(system: &SystemScope) -> ApiResult<Vec<(Uuid, String)>> {
-    let sql = "SELECT s.account_id, s.stripe_id FROM subscriptions s JOIN accounts a ON a.id = s.account_id \
-               WHERE a.deleted_at IS NULL AND s.status NOT IN ('canceled', 'incomplete_expired') ORDER BY s.id";
-    let rows = system.query(sql, []).await?;
-    rows.iter().map(|row| Ok((row.try_get("", "account_id")?, row.try_get("", "stripe_id")?))).collect()
+pub async fn unended(system: &SystemScope, after: Option<Uuid>, most: u32) -> ApiResult<Vec<Unended>> {
+    let sql = "SELECT s.id, s.account_id, s.stripe_id FROM subscriptions s JOIN accounts a ON a.id = s.account_id \
+               WHERE a.deleted_at IS NULL AND s.status NOT IN ('canceled', 'incomplete_expired') AND s.id > $1 \
+               ORDER BY s.id LIMIT $2";
+    let rows = system.query(sql, [after.unwrap_or_default().into(), i64::from(most).into()]).await?;
+    let unended = |row: &sea_orm::QueryResult| {
+        Ok(Unended {
+            id: row.try_get("", "id")?,
+            account_id: row.try_get("", "account_id")?,
+            stripe_id: row.try_get("", "stripe_id")?,
+        })
+    };
+    rows.iter().map(unended).collect()
 }

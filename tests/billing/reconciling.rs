@@ -3,6 +3,7 @@
 use ampout::{
     billing::{reconcile, reconcile_nightly},
     clock::Timestamp,
+    models::subscriptions::unended,
 };
 use futures_util::future::join_all;
 use serde_json::json;
@@ -15,7 +16,8 @@ use super::{assert_disjoint, began, paid, standing, tell};
 use crate::support::{
     billing::{DEADLINE, customer, paying, variables},
     campaign::Engine,
-    world_with,
+    rows::{self, Rows},
+    world, world_with,
 };
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -155,6 +157,34 @@ async fn what_is_of_the_other_mode_or_of_nobody_is_listed_and_let_be() {
         assert_eq!(stripe.calls_to("/v1/subscriptions/sub_live"), []);
         assert_eq!(w.number("SELECT count(*) FROM subscriptions", []).await, 0);
         assert_eq!(standing(&w.alice).await, ("free".into(), json!(null)));
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn what_is_stored_as_running_is_looked_at_page_by_page() {
+    world(|w| async move {
+        let mut stored = vec![];
+        for (client, status) in
+            [(&w.alice, "active"), (&w.bob, "past_due"), (&w.alice, "canceled"), (&w.bob, "active")]
+        {
+            let mut row = Rows::of(client.account_id.parse().unwrap()).subscription;
+            (row.status, row.stripe_id) = (status.into(), format!("sub_{}", stored.len()));
+            rows::insert(&w.ctx.db, &row).await.unwrap();
+            stored.push(row);
+        }
+        let (reads, mut seen, mut after) = (w.state().reads(), vec![], None);
+        loop {
+            let page = unended(&reads, after, 2).await.unwrap();
+            assert!(page.len() <= 2);
+            let Some(last) = page.last() else { break };
+            after = Some(last.id);
+            seen.extend(page.into_iter().map(|known| (known.account_id, known.stripe_id)));
+        }
+        stored.remove(2);
+        stored.sort_by_key(|row| row.id);
+        let running: Vec<_> = stored.into_iter().map(|row| (row.account_id, row.stripe_id)).collect();
+        assert_eq!(seen, running);
     })
     .await;
 }
