@@ -15,7 +15,7 @@ use crate::{
     errors::ApiError,
     http::{idempotency::Turns, rate_limit::RateLimits, usage::Usage},
     mailers::{Relay, Templates},
-    models::{api_keys::KeyLookups, app_keys, plans},
+    models::{api_keys::KeyLookups, app_keys, plans, suppressions::Searches},
     net::{DialPolicy, Dialer, HttpClient, MxCheck},
     sending::program::Programs,
     tenancy::{Conn, SystemScope},
@@ -46,6 +46,8 @@ pub struct AppState {
     pub programs: Programs,
     /// Looks keys up.
     pub key_lookups: KeyLookups,
+    /// Who looks for the address behind a hash.
+    pub searches: Searches,
     /// Who asked how often.
     pub limits: RateLimits,
     /// Whose turn it is among requests with one idempotency key.
@@ -116,6 +118,7 @@ impl AppState {
             doorbells: Doorbells::of(ctx),
             programs: Programs::default(),
             key_lookups: KeyLookups::default(),
+            searches: Searches::default(),
             limits,
             turns: Turns::default(),
             usage: Usage::default(),

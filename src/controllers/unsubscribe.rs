@@ -35,7 +35,8 @@ async fn ask() -> Response {
 async fn unsubscribe(path: PathIds, State(ctx): State<AppContext>) -> ApiResult<Response> {
     let state = AppState::of(&ctx)?;
     if let Some(link) = links::parse_unsubscribe(&state.link_keys, path.text("token")?) {
-        suppressions::unsubscribe_link(&state.db, &state.suppression_key, link, Timestamp::now()).await?;
+        let (key, searches) = (&state.suppression_key, &state.searches);
+        suppressions::unsubscribe_link(&state.db, key, searches, link, Timestamp::now()).await?;
     }
     Ok(pages::done())
 }

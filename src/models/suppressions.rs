@@ -3,6 +3,10 @@
 //! What is held here is never sent to again by the account. An import and a change of address look here, and the send
 //! path looks again before every message.
 
+mod searches;
+
+pub use searches::Searches;
+
 use std::{collections::HashMap, time::Duration};
 
 use sea_orm::DbBackend;
@@ -107,6 +111,7 @@ pub async fn since(scope: &Scope, key: &SuppressionKey, email: &str) -> ApiResul
 pub async fn unsubscribe_link(
     db: &Db,
     key: &SuppressionKey,
+    searches: &Searches,
     link: UnsubscribeLink,
     now: Timestamp,
 ) -> ApiResult<()> {
@@ -133,7 +138,9 @@ pub async fn unsubscribe_link(
     }
     // The address may be another contact's by now. Whoever takes it from here on finds the suppression, and whoever
     // took it before is found here: the two go one at a time (`hold_addresses`). The send path does not wait for this.
-    let Some(email) = search.everywhere(&reading).await? else { return Ok(()) };
+    let sought = (account_id, suppression_hash);
+    let found = searches.find(sought, async || search.everywhere(&reading).await).await?;
+    let Some(email) = found else { return Ok(()) };
     SystemScope::in_transaction(db, async |system| {
         stop_address(&system.account(account_id), Some(&email), now).await
     })
@@ -185,7 +192,7 @@ impl Search<'_> {
         Ok(Some(email).filter(|email| self.matches(scope, email)))
     }
 
-    /// At every contact, in the order of their making, page by page and outside a transaction.
+    /// At every contact, in the order of their making, page by page and outside a transaction. Through [`Searches`] only.
     async fn everywhere(&self, scope: &Scope) -> ApiResult<Option<String>> {
         let mut after = Uuid::nil();
         loop {
