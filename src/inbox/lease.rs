@@ -129,8 +129,7 @@ fn wait_after(failures: i32, every: Duration) -> Duration {
     first.saturating_mul(2_u32.saturating_pow(doublings)).min(LONGEST_WAIT.max(every))
 }
 
-/// Leaves a mailbox. One that was read to its end wakes the lanes that waited for it, in the same commit; their rows
-/// are locked before the mailbox.
+/// Leaves a mailbox. One that was read to its end wakes the lanes that waited for it, in the same commit.
 ///
 /// # Errors
 /// What the database refuses; the lease then ends with its time.
@@ -138,10 +137,7 @@ pub async fn leave(db: &Db, leased: &Leased, left: &Left, every: Duration, now: 
     SystemScope::in_transaction(db, async |system| {
         let scope = system.account(leased.account_id);
         let (next, read_at, error) = match left {
-            Left::Read(at) => {
-                wake_lanes(system, leased, now).await?;
-                (now.plus(every), Some(at.micros()), None)
-            }
+            Left::Read(at) => (now.plus(every), Some(at.micros()), None),
             Left::More => (now, None, None),
             Left::Idle => (now.plus(every), None, None),
             Left::Failed(word) => {
@@ -160,22 +156,29 @@ pub async fn leave(db: &Db, leased: &Leased, left: &Left, every: Duration, now: 
             error.into(),
             failures.into(),
         ];
-        scope.execute(sql, values).await?;
+        if scope.execute(sql, values).await? == 1 && read_at.is_some() {
+            wake_lanes(system, leased, now).await?;
+        }
         Ok(())
     })
     .await
 }
 
-/// Wakes the lanes whose follow-ups are due.
+/// Wakes the lanes whose follow-ups are due. It has no campaign locked, and a mailbox: lanes that somebody holds are left
+/// out rather than waited for. They look again by themselves, half a minute after they asked for the mailbox at the latest.
 async fn wake_lanes(system: &SystemScope, leased: &Leased, now: Timestamp) -> ApiResult<()> {
     // ix_smtp_credentials_mailbox, ix_enrollments_due
-    let sql = "UPDATE smtp_credentials SET wake_at = $5 WHERE account_id = $1 AND imap_username = $2 \
-               AND lower(imap_host) = $3 AND imap_port = $4 AND disabled_at IS NULL AND deleted_at IS NULL \
-               AND (wake_at IS NULL OR wake_at > $5) AND EXISTS (SELECT 1 FROM enrollments e \
-               WHERE e.smtp_credential_id = smtp_credentials.id AND e.progress = 'waiting' AND e.due_at <= $5)";
+    let lock = lock_sql(system.backend(), RowLock::UpdateSkipLocked);
+    let sql = format!(
+        "UPDATE smtp_credentials SET wake_at = $5 WHERE account_id = $1 AND id IN (SELECT s.id FROM smtp_credentials s \
+         WHERE s.account_id = $1 AND s.imap_username = $2 AND lower(s.imap_host) = $3 AND s.imap_port = $4 \
+         AND s.disabled_at IS NULL AND s.deleted_at IS NULL AND (s.wake_at IS NULL OR s.wake_at > $5) \
+         AND EXISTS (SELECT 1 FROM enrollments e WHERE e.smtp_credential_id = s.id AND e.progress = 'waiting' \
+             AND e.due_at <= $5) ORDER BY s.id{lock})"
+    );
     let Name { host, port, username } = &leased.name;
     let values = [username.clone().into(), host.clone().into(), (*port).into(), now.micros().into()];
-    system.account(leased.account_id).execute(sql, values).await?;
+    system.account(leased.account_id).execute(&sql, values).await?;
     Ok(())
 }
 
@@ -185,8 +188,13 @@ async fn wake_lanes(system: &SystemScope, leased: &Leased, now: Timestamp) -> Ap
 /// What the database refuses.
 pub async fn free(db: &Db, process: Uuid) -> ApiResult<()> {
     SystemScope::in_transaction(db, async |system| {
-        let sql = "UPDATE mailboxes SET process_id = NULL, lease_token = NULL, leased_until = NULL WHERE process_id = $1";
-        system.execute(sql, [process.into()]).await?;
+        let order = mailboxes::lock_order_sql(db.backend());
+        let lock = lock_sql(db.backend(), RowLock::Update);
+        let sql = format!(
+            "UPDATE mailboxes SET process_id = NULL, lease_token = NULL, leased_until = NULL WHERE id IN \
+             (SELECT id FROM mailboxes WHERE process_id = $1 ORDER BY account_id, {order}{lock})"
+        );
+        system.execute(&sql, [process.into()]).await?;
         Ok(())
     })
     .await

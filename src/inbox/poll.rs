@@ -64,7 +64,6 @@ struct Seen {
 struct Reader<'a> {
     state: &'a AppState,
     mailbox: &'a Leased,
-    users: &'a [User],
     own: Vec<String>,
     seen: Seen,
 }
@@ -100,14 +99,14 @@ pub async fn poll(state: AppState, mailbox: Leased) {
 
 async fn read(state: &AppState, mailbox: &Leased) -> Result<Left, Ended> {
     let scope = SystemScope::new(Conn::Pool(state.db.pool().clone())).account(mailbox.account_id);
-    let users = mailboxes::users_of(&scope, mailbox.id).await?;
     // Before the first send there is nothing to look for, and people's mail is not ours to read.
-    if mailbox.uid_validity.is_none() && mailboxes::first_send(&scope, &users).await?.is_none() {
+    if mailbox.uid_validity.is_none() && !mailboxes::has_sent(&scope, mailbox.id).await? {
         return Ok(Left::Idle);
     }
+    let users = mailboxes::users_of(&scope, mailbox.id).await?;
     let own = users.iter().map(|user| user.from_email.to_lowercase()).collect();
     let mut session = log_in(state, mailbox, &users).await?;
-    let mut reader = Reader { state, mailbox, users: &users, own, seen: Seen::default() };
+    let mut reader = Reader { state, mailbox, own, seen: Seen::default() };
     let left = reader.read(&scope, &mut session).await;
     let Seen { mails, matched, unmatched } = reader.seen;
     if mails > 0 {
@@ -146,13 +145,12 @@ impl Reader<'_> {
         let validity = examined.uid_validity;
         let known = self.mailbox.uid_validity == Some(i64::from(validity));
         let last = u32::try_from(self.mailbox.last_uid).unwrap_or(0);
-        // New, or its UIDs were given anew: from the first send on, which is looked for only then, for it costs what was
-        // sent. What was applied before is not counted again.
-        let mut uids = if known {
-            session.search_after(last).await?
+        // New, or its UIDs were given anew: from the first send on. What was applied before is not counted again.
+        let (after, mut uids) = if known {
+            (last, session.search_after(last).await?)
         } else {
-            let first_send = mailboxes::first_send(scope, self.users).await?.unwrap_or(began);
-            session.search_since(first_send.minus(DAY)).await?
+            let first_send = mailboxes::first_send(scope, self.mailbox.id).await?.unwrap_or(began);
+            (0, session.search_since(first_send.minus(DAY)).await?)
         };
         if !known && uids.is_empty() {
             if let Some(next) = examined.uid_next {
@@ -160,9 +158,9 @@ impl Reader<'_> {
             }
             return Ok(Left::Read(began));
         }
-        let parked = mailboxes::parked(scope, self.mailbox.id, validity).await?;
+        let parked = mailboxes::parked(scope, self.mailbox.id, validity, after).await?;
         let end = uids.last().copied();
-        uids.retain(|uid| !parked.contains(&i64::from(*uid)));
+        uids.retain(|uid| !parked.contains(uid));
         let more = uids.len() > MOST;
         uids.truncate(MOST);
         // After a failure one by one, so that it is known which mail it is.

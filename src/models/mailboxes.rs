@@ -3,8 +3,9 @@
 //!
 //! A mailbox is the last in the order of locks: credentials before it, and everything that a mail changes.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 
+use sea_orm::DbBackend;
 use uuid::Uuid;
 
 pub use super::_entities::mailboxes::{ActiveModel, Column, Entity, Model};
@@ -41,6 +42,18 @@ pub fn name_of(row: &smtp_credentials::Model) -> Option<Name> {
 /// Which credentials name a mailbox `m`, in SQL.
 const NAMED: &str = "s.account_id = m.account_id AND s.imap_username = m.username AND s.imap_port = m.port \
                      AND lower(s.imap_host) = m.host AND s.deleted_at IS NULL";
+
+/// The campaign of a credential that names a mailbox, in SQL.
+const LIVING: &str = "k.id = s.campaign_id AND k.deleted_at IS NULL";
+
+/// The order in which several mailboxes of an account are locked, in SQL: that of [`Name`], by bytes whatever the
+/// collation of the database.
+pub const fn lock_order_sql(backend: DbBackend) -> &'static str {
+    match backend {
+        DbBackend::Postgres => "host COLLATE \"C\", port, username COLLATE \"C\"",
+        DbBackend::Sqlite | DbBackend::MySql | _ => "host, port, username",
+    }
+}
 
 /// Makes sure that a mailbox is read, and soon.
 ///
@@ -110,7 +123,7 @@ pub async fn forget_unnamed(scope: &Scope) -> ApiResult<()> {
     }
     let unnamed = format!(
         "SELECT m.id FROM mailboxes m WHERE m.account_id = $1 AND NOT EXISTS (SELECT 1 FROM smtp_credentials s \
-         JOIN campaigns k ON k.id = s.campaign_id AND k.deleted_at IS NULL WHERE {NAMED})"
+         JOIN campaigns k ON {LIVING} WHERE {NAMED})"
     );
     for row in scope.query(&unnamed, []).await? {
         let id: Uuid = row.try_get("", "id")?;
@@ -126,7 +139,8 @@ pub async fn forget_unnamed(scope: &Scope) -> ApiResult<()> {
 /// False: there is none.
 async fn lock_all(scope: &Scope) -> ApiResult<bool> {
     let lock = lock_sql(scope.backend(), RowLock::Update);
-    let sql = format!("SELECT id FROM mailboxes WHERE account_id = $1 ORDER BY host, port, username{lock}");
+    let order = lock_order_sql(scope.backend());
+    let sql = format!("SELECT id FROM mailboxes WHERE account_id = $1 ORDER BY {order}{lock}");
     Ok(!scope.query(&sql, []).await?.is_empty())
 }
 
@@ -148,7 +162,7 @@ pub struct User {
 pub async fn users_of(scope: &Scope, mailbox_id: Uuid) -> ApiResult<Vec<User>> {
     let sql = format!(
         "SELECT s.id, s.from_email, s.imap_password FROM mailboxes m JOIN smtp_credentials s ON {NAMED} \
-         JOIN campaigns k ON k.id = s.campaign_id AND k.deleted_at IS NULL \
+         JOIN campaigns k ON {LIVING} \
          WHERE m.account_id = $1 AND m.id = $2 AND s.imap_password IS NOT NULL ORDER BY s.id DESC LIMIT 200"
     );
     let rows = scope.query(&sql, [mailbox_id.into()]).await?;
@@ -233,29 +247,55 @@ pub async fn count_failure(
     Ok(row.map(|row| row.try_get::<Option<i64>>("", "parked_at")).transpose()?.flatten().is_some())
 }
 
-/// The mails of a mailbox that are skipped. `uq_parked_mails_uid`
+/// The mails of a mailbox after this one that are skipped. `uq_parked_mails_uid`
 ///
 /// # Errors
 /// What the database refuses.
-pub async fn parked(scope: &Scope, mailbox_id: Uuid, uid_validity: u32) -> ApiResult<Vec<i64>> {
+pub async fn parked(
+    scope: &Scope,
+    mailbox_id: Uuid,
+    uid_validity: u32,
+    after: u32,
+) -> ApiResult<HashSet<u32>> {
     let sql = "SELECT uid FROM parked_mails WHERE account_id = $1 AND mailbox_id = $2 AND uid_validity = $3 \
-               AND parked_at IS NOT NULL";
-    let rows = scope.query(sql, [mailbox_id.into(), i64::from(uid_validity).into()]).await?;
-    Ok(rows.iter().map(|row| row.try_get("", "uid")).collect::<Result<_, _>>()?)
+               AND uid > $4 AND parked_at IS NOT NULL";
+    let values = [mailbox_id.into(), i64::from(uid_validity).into(), i64::from(after).into()];
+    let mut uids = HashSet::new();
+    for row in scope.query(sql, values).await? {
+        // All of them were u32.
+        uids.extend(u32::try_from(row.try_get::<i64>("", "uid")?));
+    }
+    Ok(uids)
 }
 
-/// When the first message went out through these credentials, as far as rows tell. `ix_deliveries_credential`
+/// Whether anything went out through the credentials that name a mailbox. `ix_smtp_credentials_mailbox`,
+/// `ix_deliveries_credential`: it stops at the first row.
 ///
 /// # Errors
 /// What the database refuses.
-pub async fn first_send(scope: &Scope, users: &[User]) -> ApiResult<Option<Timestamp>> {
-    let ids: Vec<Uuid> = users.iter().map(|user| user.credential_id).collect();
+pub async fn has_sent(scope: &Scope, mailbox_id: Uuid) -> ApiResult<bool> {
     let sql = format!(
-        "SELECT min(created_at) AS first FROM deliveries WHERE account_id = $1 AND smtp_credential_id IN ({}) \
-         AND state IN ('sending', 'sent', 'bounced', 'uncertain', 'deferred')",
-        super::sql::holes(2, ids.len())
+        "SELECT 1 AS one FROM mailboxes m JOIN smtp_credentials s ON {NAMED} JOIN campaigns k ON {LIVING} \
+         JOIN deliveries d ON d.account_id = s.account_id AND d.smtp_credential_id = s.id \
+         WHERE m.account_id = $1 AND m.id = $2 \
+         AND d.state IN ('sending', 'sent', 'bounced', 'uncertain', 'deferred') LIMIT 1"
     );
-    let row = scope.query_one(&sql, super::sql::uuids(&ids)).await?;
+    Ok(scope.query_one(&sql, [mailbox_id.into()]).await?.is_some())
+}
+
+/// The first day on which one of the credentials that name a mailbox took anything to send: every claim makes the row of its
+/// day, and that stays as long as the credential. Nothing went out before. The primary key of `credential_days`: one row for
+/// each credential, however much was sent.
+///
+/// # Errors
+/// What the database refuses.
+pub async fn first_send(scope: &Scope, mailbox_id: Uuid) -> ApiResult<Option<Timestamp>> {
+    let sql = format!(
+        "SELECT min((SELECT min(d.day) FROM credential_days d WHERE d.smtp_credential_id = s.id)) AS first \
+         FROM mailboxes m JOIN smtp_credentials s ON {NAMED} JOIN campaigns k ON {LIVING} \
+         WHERE m.account_id = $1 AND m.id = $2"
+    );
+    let row = scope.query_one(&sql, [mailbox_id.into()]).await?;
     let first = row.map(|row| row.try_get::<Option<i64>>("", "first")).transpose()?.flatten();
-    Ok(first.map(Timestamp::from_micros))
+    Ok(first.map(Timestamp::from_day))
 }

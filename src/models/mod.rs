@@ -1,4 +1,5 @@
-//! Rules, validation, finders and transitions, one file per table. Never HTTP, never SMTP.
+//! Rules, validation, finders and transitions: a file for each table, and the values and steps that several share
+//! (addresses, states, sql, tally, removal, sealed). Never HTTP, never SMTP.
 
 pub mod _entities;
 pub mod accounts;

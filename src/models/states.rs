@@ -44,7 +44,7 @@ text_enum! {
         Pending = "pending",
         /// Sending, or waiting to.
         Active = "active",
-        /// Held by its owner or by the health monitor.
+        /// Held by its owner, or because none of its credentials may send.
         Paused = "paused",
         /// Nothing that was dispatched can send any more.
         Completed = "completed",

@@ -274,6 +274,10 @@ async fn mailbox_read_by(
     if let (Some(id), Some(0)) =
         (row.try_get::<Option<Uuid>>("", "id")?, row.try_get::<Option<i32>>("", "failures")?)
     {
+        // The lane, which is left in this transaction, comes before its mailbox in the order of locks.
+        let lock = lock_sql(system.backend(), RowLock::Update);
+        let sql = format!("SELECT id FROM smtp_credentials WHERE id = $1{lock}");
+        system.query(&sql, [lane.credential_id.into()]).await?;
         let sql = "UPDATE mailboxes SET next_poll_at = $2 WHERE id = $1 AND next_poll_at > $2";
         system.execute(sql, [id.into(), now.micros().into()]).await?;
     }

@@ -1,6 +1,12 @@
 //! Requests and the ledger at once: on PostgreSQL they lock the same rows, and none may wait for another in a circle.
 
-use ampout::models::periods;
+use std::time::Duration;
+
+use ampout::{
+    clock::{Timestamp, new_id},
+    inbox::lease::{self, Left},
+    models::{periods, states::Progress},
+};
 use axum_test::TestResponse;
 use futures_util::future::join_all;
 use serde_json::{Value as Json, json};
@@ -173,6 +179,95 @@ async fn a_complaint_about_an_uncertain_message_locks_periods_before_campaigns()
         let stopped = "SELECT count(*) FROM contacts WHERE unsubscribed_at IS NOT NULL AND id = $1";
         assert_eq!(w.number(stopped, [mine.contacts[0].id.into()]).await, 1);
         assert_eq!(w.number("SELECT count(*) FROM deliveries WHERE state = 'uncertain'", []).await, 1);
+    })
+    .await;
+}
+
+/// Two lanes of one campaign that name one mailbox, which is due.
+async fn lanes_of_a_mailbox(w: &World, account: &str) -> (Rows, Uuid) {
+    let mut rows = Rows::of(account.parse().unwrap());
+    rows.seal_passwords(&w.state().sealer);
+    rows.enrollments[0].progress = Progress::Waiting;
+    rows.credential.wake_at = None;
+    (rows.mailbox.leased_until, rows.mailbox.last_read_at) = (None, None);
+    rows.store(&w.ctx.db).await;
+    let other = rows::smtp_credentials::Model { id: new_id(), ..rows.credential.clone() };
+    rows::insert(&w.ctx.db, &other).await.unwrap();
+    (rows, other.id)
+}
+
+/// Whoever changes a lane changes its mailbox and the other lanes of the campaign too; whoever reads the mailbox wakes lanes.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_change_of_a_lane_locks_the_other_lanes_before_the_mailbox() {
+    world(|w| async move {
+        let (mine, other) = lanes_of_a_mailbox(&w, &w.alice.account_id).await;
+        let (theirs, _) = lanes_of_a_mailbox(&w, &w.bob.account_id).await;
+        let path = format!("/campaigns/{}/smtp_credentials/{}", mine.campaign.id, mine.credential.id);
+        let moved = json!({ "smtp_credential": { "imap_username": "another" } });
+        for deleted in [false, true] {
+            let held = Held::begin(&w).await;
+            if let Some(held) = &held {
+                let lane = "SELECT id FROM smtp_credentials WHERE id = $1 FOR UPDATE";
+                held.system.query(lane, [other.into()]).await.unwrap();
+            }
+            let changing = async {
+                let answer =
+                    if deleted { w.alice.delete(&path).await } else { w.alice.patch(&path, &moved).await };
+                answer.assert_status_ok();
+            };
+            let looking = async {
+                let Some(held) = held else { return };
+                held.is_waited_for(&w).await;
+                let free = held.system.query("SELECT id FROM mailboxes FOR UPDATE NOWAIT", []).await;
+                assert!(free.is_ok(), "it has the mailbox, and waits for a lane: {free:?}");
+                held.commit().await;
+            };
+            tokio::join!(changing, looking);
+        }
+        let names = "SELECT count(*) FROM mailboxes WHERE account_id = $1";
+        assert_eq!(w.number(names, [mine.account_id.into()]).await, 1, "the other's");
+        assert_eq!(w.number(names, [theirs.account_id.into()]).await, 1);
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn whoever_leaves_a_mailbox_waits_for_no_lane() {
+    world(|w| async move {
+        let (mine, other) = lanes_of_a_mailbox(&w, &w.alice.account_id).await;
+        lanes_of_a_mailbox(&w, &w.bob.account_id).await;
+        w.sql(
+            "UPDATE enrollments SET smtp_credential_id = $1 WHERE account_id = $2",
+            [other.into(), mine.account_id.into()],
+        )
+        .await;
+        w.sql(
+            "UPDATE mailboxes SET next_poll_at = $1 WHERE account_id <> $2",
+            [i64::MAX.into(), mine.account_id.into()],
+        )
+        .await;
+        let held = Held::begin(&w).await;
+        if let Some(held) = &held {
+            held.system.query("SELECT id FROM smtp_credentials FOR UPDATE", []).await.unwrap();
+        }
+        let db = w.db();
+        let leave = async || {
+            let claimed = lease::claim(&db, new_id(), 1, &[], Timestamp::now()).await.unwrap();
+            let left = Left::Read(Timestamp::now());
+            lease::leave(&db, &claimed[0], &left, Duration::ZERO, Timestamp::now()).await.unwrap();
+        };
+        let woken = "SELECT count(*) FROM smtp_credentials WHERE wake_at IS NOT NULL";
+        leave().await;
+        let Some(held) = held else {
+            assert_eq!(w.number(woken, []).await, 1);
+            return;
+        };
+        assert_eq!(w.number(woken, []).await, 0, "it looks again by itself");
+        held.commit().await;
+        let left = "SELECT count(*) FROM mailboxes WHERE lease_token IS NULL";
+        assert_eq!(w.number(left, []).await, 1);
+        leave().await;
+        assert_eq!(w.number(woken, []).await, 1, "the lane that waits, of this account");
     })
     .await;
 }

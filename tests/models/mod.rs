@@ -2,5 +2,7 @@
 
 mod addresses;
 mod entities;
+mod evidence;
 mod key_lookups;
+mod mailboxes;
 pub mod removal;

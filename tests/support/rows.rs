@@ -1,15 +1,15 @@
 //! One row of every table for an account, each column filled: what a test of all tables, or of all routes, begins with.
 
+pub use ampout::models::_entities::{credential_days, parked_mails, smtp_credentials};
 use ampout::{
     clock::{Timestamp, new_id},
     crypto::{self, Sealer},
     models::{
         _entities::{
             account_periods, api_keys, batches, campaign_totals, campaigns, contact_imports, contacts,
-            credential_days, deliveries, enroll_jobs, enrollment_skips, enrollments, import_chunks,
-            import_uploads, mailboxes, outreaches, parked_mails, sequence_steps, smtp_credentials,
-            subscriptions, suppressions, test_messages, usage_hours, webhook_attempts, webhook_deliveries,
-            webhooks,
+            deliveries, enroll_jobs, enrollment_skips, enrollments, import_chunks, import_uploads, mailboxes,
+            outreaches, sequence_steps, subscriptions, suppressions, test_messages, usage_hours,
+            webhook_attempts, webhook_deliveries, webhooks,
         },
         smtp_credentials::{imap_password_place, smtp_password_place},
         states::{

@@ -136,11 +136,11 @@ pub async fn change(
     let columns = to_columns(sealer, row, changes);
     scope.save::<Entity>(row.id, columns).await?;
     let changed = scope.get::<Entity>(row.id).await?;
-    mailboxes::follow(scope, row, &changed, now).await?;
+    // The other lanes of the campaign before the mailbox, which is the last in the order of locks.
     if campaign.status == CampaignStatus::Active {
         wake_lanes(scope, campaign.id, now).await?;
     }
-    Ok(())
+    mailboxes::follow(scope, row, &changed, now).await
 }
 
 fn to_columns(sealer: &Sealer, row: &Model, changes: CredentialChanges) -> ActiveModel {
@@ -203,11 +203,10 @@ pub async fn delete(scope: &Scope, campaign_id: Uuid, id: Uuid, now: Timestamp) 
     }
     let gone = ActiveModel { deleted_at: Set(Some(now)), wake_at: Set(None), ..Default::default() };
     scope.save::<Entity>(id, gone).await?;
-    mailboxes::forget_unnamed(scope).await?;
     if campaign.status == CampaignStatus::Active {
         wake_lanes(scope, campaign_id, now).await?;
     }
-    Ok(())
+    mailboxes::forget_unnamed(scope).await
 }
 
 /// Enables a credential again; its bounce rate starts anew. Changes nothing of one that is enabled.
