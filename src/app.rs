@@ -67,7 +67,10 @@ impl Hooks for App {
         ctx.db.clone().close().await?;
         ctx.db = db::connect(&ctx.config.database).await?;
         errors::set_docs_base(&settings.error_docs_base);
-        Ok(DbQueue::install(ctx, settings.engine.poll))
+        let db = db::Db::new(ctx.db.clone());
+        // Who else makes one has a second writer of SQLite.
+        ctx.shared_store.insert(db.clone());
+        Ok(DbQueue::install(ctx, db, settings.engine.poll))
     }
 
     async fn before_run(ctx: &AppContext) -> Result<()> {

@@ -1,6 +1,7 @@
 //! The settings of `config/<environment>.yaml`, checked at start: a wrong or missing value stops it with one line that
 //! names the variable.
 
+mod quoted;
 mod stripe;
 
 use std::{net::SocketAddr, path::Path, str::FromStr, time::Duration};
@@ -18,9 +19,6 @@ const MOST_REQUESTS: u32 = 1_000_000_000;
 
 /// RFC 9051 has no time limit for a command; mail programs wait about as long.
 const INBOX_PATIENCE: Duration = Duration::from_secs(45);
-
-/// Variables whose values people choose freely.
-const QUOTED: [&str; 2] = ["SYSTEM_SMTP_URL", "SYSTEM_MAIL_FROM"];
 
 /// What the operator may set, parsed.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -326,13 +324,7 @@ pub fn load(environment: &Environment) -> loco_rs::Result<Config> {
         number::<u16>("PORT", &port, 1, u16::MAX)
             .map_err(|error| loco_rs::Error::Message(error.to_string()))?;
     }
-    for variable in QUOTED {
-        // What would end the quotes that stand around it in the file.
-        if std::env::var(variable).is_ok_and(|text| text.contains(['"', '\\', '\n'])) {
-            let error = ConfigError::new(variable, "must have no quotation mark, backslash or line break");
-            return Err(loco_rs::Error::Message(error.to_string()));
-        }
-    }
+    quoted::check().map_err(|error| loco_rs::Error::Message(error.to_string()))?;
     let config = environment.load()?;
     // Before anything connects: the driver would not name the variable.
     check_database(&config.database.uri).map_err(|error| loco_rs::Error::Message(error.to_string()))?;

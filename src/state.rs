@@ -88,7 +88,7 @@ impl AppState {
         }
         let settings = Settings::from_config(&ctx.config).map_err(stop)?;
         let sealer = Sealer::new(master_keys(&settings).map_err(stop)?);
-        let db = Db::new(ctx.db.clone());
+        let db = ctx.shared_store.get::<Db>().unwrap_or_else(|| Db::new(ctx.db.clone()));
         let system = SystemScope::new(Conn::Pool(ctx.db.clone()));
         let now = Timestamp::now();
         plans::seed(&system, now).await?;

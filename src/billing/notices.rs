@@ -3,7 +3,7 @@
 
 use crate::{
     clock::Timestamp,
-    db::Db,
+    db::{self, Db},
     errors::ApiResult,
     mailers::{self, Mail},
     models::{accounts, periods::told},
@@ -21,8 +21,8 @@ const MOST: u32 = 200;
 pub async fn tell_of_usage(db: &Db, now: Timestamp) -> ApiResult<usize> {
     let reads = SystemScope::new(Conn::Pool(db.pool().clone()));
     let mut count = 0;
-    for found in told::passed(&reads, now, MOST).await? {
-        let stored = SystemScope::in_transaction(db, async |system| {
+    for found in db::in_time(told::passed(&reads, now, MOST)).await? {
+        let stored = db::in_time(SystemScope::in_transaction(db, async |system| {
             let scope = system.account(found.account_id);
             if !told::note(&scope, found.period_start, found.percent).await? {
                 return Ok(false);
@@ -31,7 +31,7 @@ pub async fn tell_of_usage(db: &Db, now: Timestamp) -> ApiResult<usize> {
             let mail = Mail::PlanUsage { percent, period_start, period_end, sends, limit, plan };
             mailers::enqueue(&scope, mail).await?;
             Ok::<_, crate::errors::ApiError>(true)
-        })
+        }))
         .await?;
         count += usize::from(stored);
     }

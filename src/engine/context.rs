@@ -2,7 +2,6 @@
 
 use std::time::Duration;
 
-use sea_orm::DatabaseConnection;
 use tokio_util::sync::CancellationToken;
 
 use super::{
@@ -14,10 +13,8 @@ use crate::db::Db;
 /// Handed to every loop at every start; cheap to clone.
 #[derive(Clone, Debug)]
 pub struct EngineContext {
-    /// The application's pool.
-    pub db: DatabaseConnection,
-    /// Begins writes, which wait their turn among all of this process.
-    pub writer: Db,
+    /// The application's database.
+    pub db: Db,
     /// Cancelled when the loops are to stop: the program ends, or this process was declared dead.
     pub shutdown: CancellationToken,
     /// How often to look for work without being rung.

@@ -2,12 +2,12 @@
 
 use std::sync::Arc;
 
-use loco_rs::app::AppContext;
+use loco_rs::{Result, app::AppContext};
 use parking_lot::Mutex;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
-use super::loops;
+use super::loops::Born;
 use crate::config::EngineSettings;
 
 /// The running engine of this process, kept in the application's shared store.
@@ -17,20 +17,25 @@ struct Embedded {
     task: Arc<Mutex<Option<JoinHandle<()>>>>,
 }
 
-/// Starts the engine beside the server. A second call for the same application does nothing.
+/// Starts the engine beside the server, once its process is written down. A second call for the same application does
+/// nothing.
+///
+/// # Errors
+/// Those of its start: a server that was told to send must not serve without.
 #[expect(clippy::disallowed_methods, reason = "the engine is where this process's own tasks are spawned")]
-pub fn start_embedded(app: &AppContext, settings: EngineSettings) {
+pub async fn start_embedded(app: &AppContext, settings: EngineSettings) -> Result<()> {
     if app.shared_store.contains::<Embedded>() {
-        return;
+        return Ok(());
     }
     let stop = CancellationToken::new();
-    let running = loops::run(app.clone(), settings, stop.clone());
+    let engine = Born::new(app.clone(), settings, stop.clone()).await?;
     let task = tokio::spawn(async move {
-        if let Err(error) = running.await {
-            tracing::error!(%error, "engine not started");
+        if let Err(error) = engine.live().await {
+            tracing::error!(%error, "engine ended before it began anew");
         }
     });
     app.shared_store.insert(Embedded { stop, task: Arc::new(Mutex::new(Some(task))) });
+    Ok(())
 }
 
 /// Stops the engine that [`start_embedded`] started, and waits for it; nothing if there is none.

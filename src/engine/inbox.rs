@@ -1,5 +1,5 @@
 //! The loop that reads mailboxes: takes those that are due, and lets each be read in a task of its own. No connection
-//! outlives its poll.
+//! outlives its poll, and none ends because the database refused something else.
 
 use std::{
     collections::{BTreeMap, HashMap},
@@ -12,6 +12,7 @@ use uuid::Uuid;
 use super::{context::EngineContext, doorbell::Doorbell, supervisor::LoopResult};
 use crate::{
     clock::Timestamp,
+    db,
     errors::ApiResult,
     inbox::{lease, poll::poll},
     state::AppState,
@@ -46,7 +47,7 @@ impl Polls {
     async fn begin(&mut self, state: &AppState, process: Uuid, now: Timestamp) -> ApiResult<()> {
         loop {
             let room = MOST.saturating_sub(self.tasks.len()).min(MOST_OF_ONE);
-            let taken = lease::claim(&state.db, process, room, &self.crowded(), now).await?;
+            let taken = db::in_time(lease::claim(&state.db, process, room, &self.crowded(), now)).await?;
             if taken.is_empty() {
                 return Ok(());
             }
@@ -74,17 +75,27 @@ impl Polls {
 
 /// Reads until shutdown. What is being read then is given up: nothing of a mail is stored by halves.
 pub(super) async fn run(ctx: EngineContext, state: AppState) -> LoopResult {
-    lease::free(&state.db, ctx.process.id).await?;
+    db::in_time(lease::free(&state.db, ctx.process.id)).await?;
     let silent = Doorbell::default();
     let mut polls = Polls::default();
     let mut adopted: Option<Instant> = None;
     while !ctx.shutdown.is_cancelled() {
         let now = Timestamp::now();
-        if adopted.is_none_or(|at| at.elapsed() > ADOPT_EVERY) {
-            lease::adopt_missing(&state.db, now).await?;
-            adopted = Some(Instant::now());
+        tokio::select! {
+            () = ctx.shutdown.cancelled() => break,
+            () = async {
+                if adopted.is_none_or(|at| at.elapsed() > ADOPT_EVERY) {
+                    match db::in_time(lease::adopt_missing(&state.db, now)).await {
+                        Ok(()) => adopted = Some(Instant::now()),
+                        Err(error) => tracing::warn!(cause = ?error.cause_chain(), "mailboxes are adopted later"),
+                    }
+                }
+                // A lease that was taken by a commit whose answer was lost ends with its time.
+                if let Err(error) = polls.begin(&state, ctx.process.id, now).await {
+                    tracing::warn!(cause = ?error.cause_chain(), "mailboxes are read again when the database answers");
+                }
+            } => {}
         }
-        polls.begin(&state, ctx.process.id, now).await?;
         tokio::select! {
             () = ctx.shutdown.cancelled() => {}
             () = silent.wait(ctx.poll) => {}
@@ -92,6 +103,6 @@ pub(super) async fn run(ctx: EngineContext, state: AppState) -> LoopResult {
         }
     }
     polls.tasks.shutdown().await;
-    lease::free(&state.db, ctx.process.id).await?;
+    db::in_time(lease::free(&state.db, ctx.process.id)).await?;
     Ok(())
 }

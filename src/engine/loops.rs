@@ -16,7 +16,7 @@ use super::{
     supervisor::{Loop, RestartWait, Supervisor},
     sweeper, webhooks,
 };
-use crate::{config::EngineSettings, jobs::DbQueue, state::AppState, workers};
+use crate::{config::EngineSettings, db, jobs::DbQueue, state::AppState, workers};
 
 /// How long a renewal that is under way may take at the end.
 const HEART_STOPS_WITHIN: Duration = Duration::from_secs(1);
@@ -26,36 +26,69 @@ const BORN_WITHIN: Duration = Duration::from_secs(5);
 /// Runs the engine until `stop` is cancelled and the loops have ended, at most `settings.shutdown` later.
 ///
 /// # Errors
-/// When the queue is not installed, a worker cannot be registered, or the process cannot be written down at the start.
+/// Those of the start ([`Born::new`]), and when the process cannot be written down anew while it stops.
 pub async fn run(app: AppContext, settings: EngineSettings, stop: CancellationToken) -> Result<()> {
-    let jobs = DbQueue::of(&app).ok_or(Error::QueueProviderMissing)?;
-    let queue = app.queue_provider.as_ref().ok_or(Error::QueueProviderMissing)?;
-    workers::register(&app, queue).await?;
-    let state = AppState::prepare(&app).await?;
-    let mut ctx = new_life(&app, settings, &stop).await?;
-    loop {
-        let heart = start_heart(&ctx);
-        let mut supervisor = Supervisor::new(ctx.clone(), RestartWait::default());
-        for work in loops(&jobs, &state) {
-            supervisor.start(work);
-        }
-        tracing::info!(process = %ctx.process.id, "engine started");
-        supervisor.run(settings.shutdown).await;
-        heart.stop().await;
-        match tokio::time::timeout(HEART_STOPS_WITHIN, ctx.process.resign(&ctx.db)).await {
-            Ok(Ok(())) => {}
-            Ok(Err(error)) => {
-                tracing::warn!(process = %ctx.process.id, %error, "engine could not say that it stopped");
+    Born::new(app, settings, stop).await?.live().await
+}
+
+/// An engine whose process is written down, and whose loops are not started yet.
+pub(super) struct Born {
+    app: AppContext,
+    settings: EngineSettings,
+    stop: CancellationToken,
+    jobs: Arc<DbQueue>,
+    state: AppState,
+    ctx: EngineContext,
+}
+
+impl Born {
+    /// Registers the workers, and this process.
+    ///
+    /// # Errors
+    /// When the queue is not installed, a worker cannot be registered, or the process cannot be written down.
+    pub(super) async fn new(
+        app: AppContext,
+        settings: EngineSettings,
+        stop: CancellationToken,
+    ) -> Result<Self> {
+        let jobs = DbQueue::of(&app).ok_or(Error::QueueProviderMissing)?;
+        let queue = app.queue_provider.as_ref().ok_or(Error::QueueProviderMissing)?;
+        workers::register(&app, queue).await?;
+        let state = AppState::prepare(&app).await?;
+        let ctx = db::in_time(new_life(&app, settings, &stop)).await?;
+        Ok(Self { app, settings, stop, jobs, state, ctx })
+    }
+
+    /// Lives until the stop, life after life.
+    ///
+    /// # Errors
+    /// When the process cannot be written down anew while it stops.
+    pub(super) async fn live(self) -> Result<()> {
+        let Self { app, settings, stop, jobs, state, mut ctx } = self;
+        loop {
+            let heart = start_heart(&ctx);
+            let mut supervisor = Supervisor::new(ctx.clone(), RestartWait::default());
+            for work in loops(&jobs, &state) {
+                supervisor.start(work);
             }
-            Err(_) => {
-                tracing::warn!(process = %ctx.process.id, "engine could not say in time that it stopped");
+            tracing::info!(process = %ctx.process.id, "engine started");
+            supervisor.run(settings.shutdown).await;
+            heart.stop().await;
+            match tokio::time::timeout(HEART_STOPS_WITHIN, ctx.process.resign(&ctx.db)).await {
+                Ok(Ok(())) => {}
+                Ok(Err(error)) => {
+                    tracing::warn!(process = %ctx.process.id, %error, "engine could not say that it stopped");
+                }
+                Err(_) => {
+                    tracing::warn!(process = %ctx.process.id, "engine could not say in time that it stopped");
+                }
             }
+            if stop.is_cancelled() {
+                tracing::info!(process = %ctx.process.id, "engine stopped");
+                return Ok(());
+            }
+            ctx = reborn(&app, settings, &stop).await?;
         }
-        if stop.is_cancelled() {
-            tracing::info!(process = %ctx.process.id, "engine stopped");
-            return Ok(());
-        }
-        ctx = reborn(&app, settings, &stop).await?;
     }
 }
 
@@ -73,7 +106,7 @@ fn start_heart(ctx: &EngineContext) -> Heart {
     supervisor.start(Loop::new("heartbeat", move |ctx| {
         let life = life.clone();
         async move {
-            ctx.process.keep_alive(&ctx.writer, &life, &ctx.shutdown).await;
+            ctx.process.keep_alive(&ctx.db, &life, &ctx.shutdown).await;
             Ok(())
         }
     }));
@@ -87,7 +120,7 @@ impl Heart {
     }
 }
 
-/// Every loop of the engine. A new one is added here and nowhere else.
+/// Every loop of the engine but the heartbeat, which [`start_heart`] keeps apart. A new one is added here and nowhere else.
 fn loops(jobs: &Arc<DbQueue>, state: &AppState) -> Vec<Loop> {
     let jobs = Arc::clone(jobs);
     let (sends, recovers, tells, reads) = (state.clone(), state.clone(), state.clone(), state.clone());
@@ -96,7 +129,7 @@ fn loops(jobs: &Arc<DbQueue>, state: &AppState) -> Vec<Loop> {
         Loop::new("jobs", move |ctx| {
             let jobs = Arc::clone(&jobs);
             async move {
-                jobs.run_until(ctx.writer, ctx.shutdown).await;
+                jobs.run_until(ctx.db, ctx.shutdown).await;
                 Ok(())
             }
         }),
@@ -117,10 +150,10 @@ async fn new_life(
     settings: EngineSettings,
     stop: &CancellationToken,
 ) -> Result<EngineContext> {
-    let process = Process::register(&app.db, &process_name(), settings.dead_after).await?;
+    let db = AppState::prepare(app).await?.db;
+    let process = Process::register(&db, &process_name(), settings.dead_after).await?;
     Ok(EngineContext {
-        db: app.db.clone(),
-        writer: AppState::prepare(app).await?.db,
+        db,
         shutdown: stop.child_token(),
         poll: settings.poll,
         doorbells: Doorbells::of(app),

@@ -89,16 +89,15 @@ impl Process {
     ///
     /// # Errors
     /// What the database refuses.
-    pub async fn register(
-        conn: &impl ConnectionTrait,
-        name: &str,
-        dead_after: Duration,
-    ) -> Result<Self, DbErr> {
-        let (id, begun, now) = (new_id(), Instant::now(), now_sql(conn));
+    pub async fn register(db: &Db, name: &str, dead_after: Duration) -> Result<Self, DbErr> {
+        let (id, begun) = (new_id(), Instant::now());
+        let tx = db.begin().await?;
+        let now = now_sql(tx.connection());
         let text = format!(
             "INSERT INTO engine_processes (id, name, started_at, heartbeat_at) VALUES ($1, $2, {now}, {now})"
         );
-        execute(conn, &text, [id.into(), name.into()]).await?;
+        execute(tx.connection(), &text, [id.into(), name.into()]).await?;
+        tx.commit().await?;
         Ok(Self { id, liveness: Liveness::new(begun, dead_after), dead_after })
     }
 
@@ -149,15 +148,31 @@ impl Process {
     ///
     /// # Errors
     /// What the database refuses; the others then wait.
-    pub async fn resign(&self, conn: &impl ConnectionTrait) -> Result<(), DbErr> {
+    pub async fn resign(&self, db: &Db) -> Result<(), DbErr> {
         self.liveness.lose();
         let text = "UPDATE engine_processes SET heartbeat_at = 0 WHERE id = $1 AND dead_at IS NULL";
-        execute(conn, text, [self.id.into()]).await.map(drop)
+        let tx = db.begin().await?;
+        execute(tx.connection(), text, [self.id.into()]).await?;
+        tx.commit().await
     }
 }
 
-/// Declares dead whoever has been silent for `dead_after`, and answers their ids. Call it on the transaction that
-/// voids what they held: both or neither. Served by `ix_engine_processes_alive (heartbeat_at) WHERE dead_at IS NULL`.
+/// [`find_dead`] in a transaction of its own, where a look finds that anybody has been silent: at most polls nobody was,
+/// and nothing is written.
+pub(super) async fn declare_dead(db: &Db, dead_after: Duration) -> Result<Vec<Uuid>, DbErr> {
+    let now = now_sql(db.pool());
+    let text = format!("SELECT id FROM engine_processes WHERE dead_at IS NULL AND heartbeat_at < {now} - $1");
+    if query(db.pool(), &text, [micros(dead_after).into()]).await?.is_empty() {
+        return Ok(Vec::new());
+    }
+    let tx = db.begin().await?;
+    let dead = find_dead(tx.connection(), dead_after).await?;
+    tx.commit().await?;
+    Ok(dead)
+}
+
+/// Declares dead whoever has been silent for `dead_after`, and answers their ids. It is for good, and what they held is
+/// void from then on: every look of any process's recovery loop finds it by `dead_at`, until it is voided. Served by `ix_engine_processes_alive (heartbeat_at) WHERE dead_at IS NULL`.
 ///
 /// # Errors
 /// What the database refuses.

@@ -26,7 +26,7 @@ pub(super) async fn run(ctx: EngineContext, state: AppState) -> LoopResult {
 /// # Errors
 /// What the database refuses.
 pub async fn recover(state: &AppState) -> Result<bool, BoxError> {
-    for dead in process::find_dead(state.db.pool(), state.settings.engine.dead_after).await? {
+    for dead in process::declare_dead(&state.db, state.settings.engine.dead_after).await? {
         tracing::warn!(process = %dead, "a process is dead; what it held is void");
     }
     sender::recover(state).await

@@ -105,7 +105,7 @@ pub(super) async fn run(ctx: EngineContext, state: AppState) -> LoopResult {
         },
     };
     // What an earlier run of this loop held in the name of this process is nobody's any more.
-    void_all(&sender.leave.state, Holder::Process(ctx.process.id)).await?;
+    tokio::time::timeout(patience, void_all(&sender.leave.state, Holder::Process(ctx.process.id))).await??;
     while !ctx.shutdown.is_cancelled() {
         tokio::select! {
             () = ctx.shutdown.cancelled() => break,
@@ -279,10 +279,23 @@ pub(super) async fn void_all(state: &AppState, holder: Holder) -> Result<bool, B
     }
 }
 
+/// Voids what the dead held, account by account: what somebody keeps locked of one must not keep what is of others.
+async fn void_dead(state: &AppState) -> Result<bool, BoxError> {
+    let mut done = Ok(false);
+    for account in ledger::bereaved(&state.reads()).await? {
+        match (void_all(state, Holder::Dead(account)).await, &mut done) {
+            (Ok(any), Ok(before)) => *before |= any,
+            (Err(error), Ok(_)) => done = Err(error),
+            (_, Err(_)) => {}
+        }
+    }
+    done
+}
+
 /// Voids what the dead held, frees their lanes, and moves enrollments off lanes that are closed for good.
 pub(super) async fn recover(state: &AppState) -> Result<bool, BoxError> {
     // Each for itself: what somebody keeps locked of one account must not keep the lanes of others.
-    let voided = void_all(state, Holder::Dead).await;
+    let voided = void_dead(state).await;
     let free = async |system: &SystemScope| lanes::free(system, Idle::OfDead, Timestamp::now()).await;
     let freed = SystemScope::in_transaction(&state.db, free).await;
     let moved = stranded::move_stranded(&state.db, Timestamp::now()).await;

@@ -14,7 +14,7 @@ use super::{
 };
 use crate::{
     clock::Timestamp,
-    db::Db,
+    db::{self, Db},
     errors::ApiResult,
     jobs::purge_jobs,
     models::{idempotency_keys, removal, stripe_events, test_messages, usage, webhook_deliveries},
@@ -50,7 +50,7 @@ pub struct Swept {
 pub(super) async fn run(ctx: EngineContext) -> LoopResult {
     let silent = Doorbell::default();
     loop {
-        let swept = sweep(&ctx.writer, &ctx.shutdown).await?;
+        let swept = sweep(&ctx.db, &ctx.shutdown).await?;
         if swept.test_messages_given_up > 0 {
             tracing::warn!(given_up = swept.test_messages_given_up, "test messages were given up");
         }
@@ -69,13 +69,13 @@ pub async fn sweep(db: &Db, stop: &CancellationToken) -> Result<Swept, BoxError>
     let forget_dead = async |system: &SystemScope| process::forget_dead(&system.db()).await;
     Ok(Swept {
         jobs: purge(db, stop, Kept::Jobs).await?,
-        test_messages_given_up: SystemScope::in_transaction(db, give_up).await? as u64,
+        test_messages_given_up: db::in_time(SystemScope::in_transaction(db, give_up)).await? as u64,
         webhook_deliveries: purge(db, stop, Kept::WebhookDeliveries).await?,
         idempotency_keys: purge(db, stop, Kept::Answers).await?,
         usage_hours: purge(db, stop, Kept::Usage).await?,
         stripe_events: purge(db, stop, Kept::StripeEvents).await?,
         deleted_batches: remove_deleted(db, stop).await?,
-        engine_processes: SystemScope::in_transaction(db, forget_dead).await?,
+        engine_processes: db::in_time(SystemScope::in_transaction(db, forget_dead)).await?,
     })
 }
 
@@ -107,7 +107,8 @@ impl Kept {
 async fn purge(db: &Db, stop: &CancellationToken, kept: Kept) -> ApiResult<u64> {
     let mut gone = 0;
     loop {
-        let some = SystemScope::in_transaction(db, async |system| kept.purge_some(system).await).await?;
+        let work = async |system: &SystemScope| kept.purge_some(system).await;
+        let some = db::in_time(SystemScope::in_transaction(db, work)).await?;
         gone += some;
         if some < u64::from(BATCH) || stop.is_cancelled() {
             return Ok(gone);
@@ -126,5 +127,5 @@ async fn remove_deleted(db: &Db, stop: &CancellationToken) -> ApiResult<u64> {
 
 async fn remove_batch(db: &Db) -> ApiResult<bool> {
     let work = async |system: &SystemScope| removal::remove_some(system, Timestamp::now()).await;
-    SystemScope::in_transaction(db, work).await
+    db::in_time(SystemScope::in_transaction(db, work)).await
 }

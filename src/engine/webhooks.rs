@@ -1,5 +1,7 @@
 //! The loop that tells endpoints what happened: takes lanes that have something due and lets each work in a task of its
 //! own. Endpoints that fail or are slow share a part of the room, so that however many of them there are, the others go on.
+//!
+//! It outlives its database, as the sender does: what was posted only the lanes at work can record.
 
 use std::{
     collections::{HashMap, HashSet},
@@ -8,18 +10,18 @@ use std::{
 };
 
 use rand::seq::SliceRandom;
+use sea_orm::DbErr;
 use tokio::{
     sync::Semaphore,
     task::{Id, JoinError, JoinSet},
+    time::Instant,
 };
 use uuid::Uuid;
 
-use super::{
-    context::EngineContext,
-    supervisor::{BoxError, LoopResult},
-};
+use super::{context::EngineContext, supervisor::LoopResult};
 use crate::{
     clock::Timestamp,
+    db,
     state::AppState,
     webhooks::{
         lane::{self, LaneContext, LaneError, Pace},
@@ -34,6 +36,8 @@ const MOST_LANES: usize = 128;
 const MOST_HELD_BACK: usize = 32;
 /// Slow endpoints that are remembered; past that all have another chance.
 const MOST_SLOW: usize = 10_000;
+/// How long after an error of the database lanes are looked for that a late commit may have taken.
+const UNSURE: Duration = Duration::from_secs(60);
 /// Looks for work at a time.
 const LOOKS: usize = 3;
 
@@ -65,6 +69,9 @@ struct Deliverer {
     lanes: JoinSet<Ended>,
     by_task: HashMap<Id, Lane>,
     slow: Slow,
+    /// Lanes may be held in this process's name that nobody works on: by an earlier run of this loop, by one that broke
+    /// down, or taken by a commit whose answer was lost. They are looked for until then, and until none is found.
+    unsure_until: Option<Instant>,
     shared: LaneContext,
 }
 
@@ -78,6 +85,8 @@ pub(super) async fn run(ctx: EngineContext, state: AppState) -> LoopResult {
         lanes: JoinSet::new(),
         by_task: HashMap::new(),
         slow: Slow::default(),
+        // What an earlier run of this loop held in the name of this process is nobody's any more.
+        unsure_until: Some(Instant::now()),
         shared: LaneContext {
             client: state.http.clone(),
             recorder,
@@ -89,73 +98,88 @@ pub(super) async fn run(ctx: EngineContext, state: AppState) -> LoopResult {
             state,
         },
     };
-    // What an earlier run of this loop held in the name of this process is nobody's any more.
-    deliverer.give_up(None).await?;
     while !ctx.shutdown.is_cancelled() {
-        deliverer.fill().await?;
+        tokio::select! {
+            () = ctx.shutdown.cancelled() => break,
+            () = deliverer.tend() => {}
+        }
         tokio::select! {
             () = ctx.shutdown.cancelled() => {}
             () = ctx.doorbells.webhooks.wait(ctx.poll) => {}
             // Without it nothing that is sent would be recorded, and all of it would be sent again.
             Some(_) = writers.join_next() => return Err("the recorder's writer ended".into()),
-            Some(ended) = deliverer.lanes.join_next_with_id(), if !deliverer.lanes.is_empty() => {
-                deliverer.leave(ended).await?;
-            }
+            Some(ended) = deliverer.lanes.join_next_with_id(), if !deliverer.lanes.is_empty() => deliverer.leave(ended),
         }
     }
     deliverer.stop(within).await
 }
 
 impl Deliverer {
+    /// Gives up what nobody works on, and takes lanes. What fails is tried again at the next look: an error must not end
+    /// this loop, since the lanes at work would end with it, and what they posted would be posted again.
+    async fn tend(&mut self) {
+        let done = [self.give_up_idle().await, self.fill().await];
+        if let Err(error) = done.into_iter().collect::<Result<(), _>>() {
+            tracing::warn!(%error, "webhook lanes are taken again when the database answers");
+            self.unsure_until = Some(Instant::now() + UNSURE);
+        }
+    }
+
+    /// Gives up the lanes that this process holds and nobody works on.
+    async fn give_up_idle(&mut self) -> Result<(), DbErr> {
+        let Some(until) = self.unsure_until else { return Ok(()) };
+        let at_work: Vec<Uuid> = self.by_task.values().map(|lane| lane.webhook_id).collect();
+        let (db, process) = (&self.shared.state.db, self.shared.process_id);
+        if db::in_time(lanes::give_up(db, process, &at_work)).await? == 0 && Instant::now() >= until {
+            self.unsure_until = None;
+        }
+        Ok(())
+    }
+
     /// Takes as many lanes as there is room for, in no order: no endpoint is always first.
-    async fn fill(&mut self) -> Result<(), BoxError> {
+    async fn fill(&mut self) -> Result<(), DbErr> {
         let at_work = self.by_task.len();
         if at_work >= MOST_LANES {
             return Ok(());
         }
         let db = &self.shared.state.db;
-        let mut free = lanes::free(db, Timestamp::now()).await?;
+        let mut free = db::in_time(lanes::free(db, Timestamp::now())).await?;
         free.shuffle(&mut rand::rng());
         let held_back = |lane: &Lane| lane.failures >= FAILING || self.slow.has(lane.webhook_id);
         let at_work_too = self.by_task.values().filter(|lane| held_back(lane)).count();
         let wanted =
             choose(&free, held_back, MOST_LANES - at_work, MOST_HELD_BACK.saturating_sub(at_work_too));
-        for lane in lanes::take(db, self.shared.process_id, &wanted).await? {
+        for lane in db::in_time(lanes::take(db, self.shared.process_id, &wanted)).await? {
             let task = self.lanes.spawn(lane::run(self.shared.clone(), lane));
             self.by_task.insert(task.id(), lane);
         }
         Ok(())
     }
 
-    /// Forgets a lane whose task ended; one that broke down is given up here.
-    async fn leave(&mut self, ended: Result<(Id, Ended), JoinError>) -> Result<(), BoxError> {
+    /// Forgets a lane whose task ended; one that broke down is given up at the next look.
+    fn leave(&mut self, ended: Result<(Id, Ended), JoinError>) {
         let (id, ended) = match ended {
             Ok((id, ended)) => (id, ended.map_err(|error| error.to_string())),
             Err(error) => (error.id(), Err(error.to_string())),
         };
-        let Some(lane) = self.by_task.remove(&id) else { return Ok(()) };
+        let Some(lane) = self.by_task.remove(&id) else { return };
         match ended {
             Ok(pace) => self.slow.note(lane.webhook_id, pace),
             Err(error) => {
                 tracing::error!(webhook = %lane.webhook_id, error, "webhook lane broke down");
-                self.give_up(Some(lane.webhook_id)).await?;
+                self.unsure_until = self.unsure_until.max(Some(Instant::now()));
             }
         }
-        Ok(())
-    }
-
-    async fn give_up(&self, webhook: Option<Uuid>) -> Result<(), BoxError> {
-        lanes::give_up(&self.shared.state.db, self.shared.process_id, webhook).await?;
-        Ok(())
     }
 
     async fn stop(mut self, within: Duration) -> LoopResult {
-        let until = tokio::time::Instant::now() + within;
+        let until = Instant::now() + within;
         while let Ok(Some(ended)) = tokio::time::timeout_at(until, self.lanes.join_next_with_id()).await {
-            self.leave(ended).await?;
+            self.leave(ended);
         }
         self.lanes.shutdown().await;
-        self.give_up(None).await
+        db::in_time(lanes::give_up(&self.shared.state.db, self.shared.process_id, &[])).await?;
+        Ok(())
     }
 }
 

@@ -13,6 +13,7 @@ use super::{
 };
 use crate::{
     clock::Timestamp,
+    db,
     errors::{ApiError, ApiResult},
     metrics,
     models::{
@@ -92,7 +93,8 @@ pub async fn poll(state: AppState, mailbox: Leased) {
         Left::Idle => {}
     }
     let every = state.settings.inbox.poll;
-    if let Err(error) = lease::leave(&state.db, &mailbox, &left, every, Timestamp::now()).await {
+    let done = db::in_time(lease::leave(&state.db, &mailbox, &left, every, Timestamp::now()));
+    if let Err(error) = done.await {
         tracing::error!(mailbox = %mailbox.id, %error, "a mailbox could not be left; its lease ends with its time");
     }
 }

@@ -20,7 +20,7 @@ impl Initializer for EmbeddedEngine {
     async fn before_run(&self, ctx: &AppContext) -> Result<()> {
         let settings = AppState::prepare(ctx).await?.settings.engine;
         if settings.embedded {
-            engine::start_embedded(ctx, settings);
+            engine::start_embedded(ctx, settings).await?;
         }
         Ok(())
     }

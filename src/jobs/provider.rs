@@ -8,7 +8,6 @@ use loco_rs::{
     app::AppContext,
     bgworker::{Job as LocoJob, JobHandler, JobStatus, Queue, QueueProvider},
 };
-use sea_orm::DatabaseConnection;
 use serde_json::Value as Json;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
@@ -24,7 +23,7 @@ const SLOTS: usize = 8;
 
 /// Our queue on the `jobs` table.
 pub struct DbQueue {
-    db: DatabaseConnection,
+    db: Db,
     handlers: Handlers,
     bell: Doorbell,
     stop: CancellationToken,
@@ -33,13 +32,14 @@ pub struct DbQueue {
 
 impl DbQueue {
     /// A queue on `db` that looks for due jobs at every ring of `bell`, and every `poll` without one.
-    pub fn new(db: DatabaseConnection, bell: Doorbell, poll: Duration) -> Self {
+    pub fn new(db: Db, bell: Doorbell, poll: Duration) -> Self {
         Self { db, handlers: Handlers::default(), bell, stop: CancellationToken::new(), poll }
     }
 
-    /// Makes it the queue of an application, and keeps it where the engine finds it ([`DbQueue::of`]).
-    pub fn install(ctx: AppContext, poll: Duration) -> AppContext {
-        let queue = Arc::new(Self::new(ctx.db.clone(), Doorbells::of(&ctx).jobs, poll));
+    /// Makes it the queue of an application, and keeps it where the engine finds it ([`DbQueue::of`]). `db` is what all of
+    /// this process write through.
+    pub fn install(ctx: AppContext, db: Db, poll: Duration) -> AppContext {
+        let queue = Arc::new(Self::new(db, Doorbells::of(&ctx).jobs, poll));
         ctx.shared_store.insert(Arc::clone(&queue));
         ctx.into_builder().queue_provider(Arc::new(Queue::from_provider(queue))).build()
     }
@@ -81,7 +81,9 @@ impl QueueProvider for DbQueue {
     ) -> Result<Option<String>> {
         let mut job = Job::new(class, args);
         job.priority = priority.unwrap_or(0);
-        let id = enqueue_on(&self.db, job).await?;
+        let tx = self.db.begin().await?;
+        let id = enqueue_on(tx.connection(), job).await?;
+        tx.commit().await?;
         self.bell.ring();
         Ok(id.map(|id| id.to_string()))
     }
@@ -92,7 +94,7 @@ impl QueueProvider for DbQueue {
     }
 
     async fn run(&self, _tags: Vec<String>) -> Result<()> {
-        self.run_until(Db::new(self.db.clone()), self.stop.clone()).await;
+        self.run_until(self.db.clone(), self.stop.clone()).await;
         Ok(())
     }
 
@@ -102,42 +104,42 @@ impl QueueProvider for DbQueue {
     }
 
     async fn clear(&self) -> Result<()> {
-        listing::clear(&self.db, None, Duration::ZERO).await?;
+        listing::clear(self.db.pool(), None, Duration::ZERO).await?;
         Ok(())
     }
 
     async fn ping(&self) -> Result<()> {
-        Ok(self.db.ping().await?)
+        Ok(self.db.pool().ping().await?)
     }
 
     async fn get_jobs(&self, status: Option<&Vec<JobStatus>>, age_days: Option<i64>) -> Result<Vec<LocoJob>> {
         let age = days(age_days.unwrap_or(0));
-        Ok(listing::list(&self.db, status.map(Vec::as_slice), age).await?)
+        Ok(listing::list(self.db.pool(), status.map(Vec::as_slice), age).await?)
     }
 
     async fn cancel_jobs_by_name(&self, name: &str) -> Result<()> {
-        listing::cancel(&self.db, name).await?;
+        listing::cancel(self.db.pool(), name).await?;
         Ok(())
     }
 
     async fn clear_by_status(&self, status: Vec<JobStatus>) -> Result<()> {
-        listing::clear(&self.db, Some(&status), Duration::ZERO).await?;
+        listing::clear(self.db.pool(), Some(&status), Duration::ZERO).await?;
         Ok(())
     }
 
     async fn clear_jobs_older_than(&self, age_days: i64, status: Option<&Vec<JobStatus>>) -> Result<()> {
-        listing::clear(&self.db, status.map(Vec::as_slice), days(age_days)).await?;
+        listing::clear(self.db.pool(), status.map(Vec::as_slice), days(age_days)).await?;
         Ok(())
     }
 
     async fn requeue(&self, age_minutes: &i64) -> Result<()> {
-        listing::requeue(&self.db, Duration::from_secs(whole(*age_minutes).saturating_mul(60))).await?;
+        listing::requeue(self.db.pool(), Duration::from_secs(whole(*age_minutes).saturating_mul(60))).await?;
         Ok(())
     }
 
     async fn retry_failed(&self, id: Option<&str>) -> Result<u64> {
         let id = id.map(Uuid::parse_str).transpose().map_err(|error| Error::string(&error.to_string()))?;
-        let retried = listing::retry(&self.db, id).await?;
+        let retried = listing::retry(self.db.pool(), id).await?;
         self.bell.ring();
         Ok(retried)
     }

@@ -18,6 +18,9 @@ use super::{
 };
 use crate::{db::Db, engine::Doorbell};
 
+/// How long an attempt may take: longer than the largest import on the slowest disk. What hangs must not keep its slot.
+const LONGEST: Duration = Duration::from_secs(6 * 3_600);
+
 /// What the claimer works with.
 pub(super) struct Claimer {
     pub(super) db: Db,
@@ -86,6 +89,7 @@ async fn run_claimed(db: &Db, handlers: &Handlers, claim: &Claim) {
     }
 }
 
+#[derive(Debug, PartialEq, Eq)]
 enum Performed {
     Done,
     Failed(String),
@@ -99,12 +103,18 @@ async fn perform(db: &Db, handler: Option<Arc<JobHandler>>, claim: &Claim) -> Pe
     };
     let work = async { handler(claim.id.to_string(), claim.args.clone()).await };
     tokio::select! {
-        ended = AssertUnwindSafe(work).catch_unwind() => match ended {
-            Ok(Ok(())) => Performed::Done,
-            Ok(Err(error)) => Performed::Failed(error.to_string()),
-            Err(_) => Performed::Failed("the worker panicked".to_owned()),
-        },
+        ended = attempt(work, LONGEST) => ended,
         () = keep_lease(db, claim) => Performed::LeaseLost,
+    }
+}
+
+/// How the work ends; `longest` is waited for it at most, and then it is dropped where it waits.
+async fn attempt(work: impl Future<Output = loco_rs::Result<()>>, longest: Duration) -> Performed {
+    match tokio::time::timeout(longest, AssertUnwindSafe(work).catch_unwind()).await {
+        Ok(Ok(Ok(()))) => Performed::Done,
+        Ok(Ok(Err(error))) => Performed::Failed(error.to_string()),
+        Ok(Err(_)) => Performed::Failed("the worker panicked".to_owned()),
+        Err(_) => Performed::Failed("the worker did not end".to_owned()),
     }
 }
 
@@ -120,5 +130,17 @@ async fn keep_lease(db: &Db, claim: &Claim) {
             Ok(Err(error)) => tracing::warn!(job = %claim.id, %error, "job lease not renewed"),
             Err(_) => tracing::warn!(job = %claim.id, "job lease not renewed in time"),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn work_that_hangs_fails_and_work_that_ends_does_not() {
+        let hangs = attempt(std::future::pending(), Duration::from_millis(1)).await;
+        assert_eq!(hangs, Performed::Failed("the worker did not end".to_owned()));
+        assert_eq!(attempt(async { Ok(()) }, LONGEST).await, Performed::Done);
     }
 }

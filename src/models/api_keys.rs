@@ -10,7 +10,7 @@ use super::states::ClientKind;
 use crate::{
     clock::{Timestamp, new_id},
     crypto::ApiKeyPlaintext,
-    db::Db,
+    db::{self, Db},
     errors::{ApiError, Code, Failures, Reason},
     tenancy::{Caller, Scope, SystemScope, TenantEntity, tenant_entity},
 };
@@ -45,7 +45,8 @@ pub async fn authenticate(
 /// What the database refuses.
 pub async fn note_use(db: &Db, ids: &[Uuid], now: Timestamp) -> Result<(), ApiError> {
     let before = now.micros() - LAST_USED_EVERY;
-    SystemScope::in_transaction(db, async |system| {
+    // In here: whoever waits for it keeps what was not stored.
+    db::in_time(SystemScope::in_transaction(db, async |system| {
         for id in ids {
             system
                 .execute(
@@ -56,7 +57,7 @@ pub async fn note_use(db: &Db, ids: &[Uuid], now: Timestamp) -> Result<(), ApiEr
                 .await?;
         }
         Ok::<(), ApiError>(())
-    })
+    }))
     .await
 }
 

@@ -8,7 +8,7 @@ use uuid::Uuid;
 use super::states::ClientKind;
 use crate::{
     clock::Timestamp,
-    db::Db,
+    db::{self, Db},
     errors::{ApiError, ApiResult},
     tenancy::{Scope, SystemScope},
 };
@@ -47,7 +47,8 @@ pub const fn hour(moment: Timestamp) -> Timestamp {
 /// # Errors
 /// What the database refuses.
 pub async fn store(db: &Db, sums: &[(Counted, i64)]) -> ApiResult<()> {
-    SystemScope::in_transaction(db, async |system| {
+    // In here: whoever waits for it keeps what was not stored.
+    db::in_time(SystemScope::in_transaction(db, async |system| {
         for (it, requests) in sums {
             let values: [Value; 6] = [
                 it.account_id.into(),
@@ -68,7 +69,7 @@ pub async fn store(db: &Db, sums: &[(Counted, i64)]) -> ApiResult<()> {
                 .await?;
         }
         Ok::<(), ApiError>(())
-    })
+    }))
     .await
 }
 

@@ -3,7 +3,7 @@
 
 use crate::{
     clock::Timestamp,
-    db::Db,
+    db::{self, Db},
     errors::ApiResult,
     models::smtp_credentials::health,
     tenancy::{Conn, SystemScope},
@@ -16,12 +16,12 @@ use crate::{
 /// What the database refuses of the first that it refused; all others are done.
 pub async fn disable_sick(db: &Db, now: Timestamp) -> ApiResult<u32> {
     let (mut disabled, mut refused) = (0, Ok(()));
-    for (account, lane) in health::sick(&SystemScope::new(Conn::Pool(db.pool().clone())), now).await? {
-        let done = SystemScope::in_transaction(db, async |system| {
+    let reads = SystemScope::new(Conn::Pool(db.pool().clone()));
+    for (account, lane) in db::in_time(health::sick(&reads, now)).await? {
+        let done = db::in_time(SystemScope::in_transaction(db, async |system| {
             health::disable_if_sick(&system.account(account), lane, now).await
-        })
-        .await;
-        match done {
+        }));
+        match done.await {
             Ok(Some(done)) => {
                 disabled += 1;
                 tracing::warn!(%lane, paused = done.paused.is_some(), "credential disabled: too many bounces");

@@ -107,18 +107,27 @@ pub async fn take(db: &Db, process: Uuid, wanted: &[Uuid]) -> Result<Vec<Lane>, 
     .await
 }
 
-/// Gives up what this process holds: one lane, or all of them.
+/// Gives up what this process holds and does not work on; answers how many there were. Rows that somebody keeps locked are
+/// left for the next time.
 ///
 /// # Errors
 /// What the database refuses.
-pub async fn give_up(db: &Db, process: Uuid, webhook: Option<Uuid>) -> Result<u64, DbErr> {
-    let mut sql = "UPDATE webhooks SET holder = NULL WHERE holder = $1".to_owned();
-    let mut values = vec![process.into()];
-    if let Some(webhook) = webhook {
-        sql.push_str(" AND id = $2");
-        values.push(webhook.into());
+pub async fn give_up(db: &Db, process: Uuid, at_work: &[Uuid]) -> Result<u64, DbErr> {
+    let others = match at_work.len() {
+        0 => String::new(),
+        count => format!(" AND id NOT IN ({})", holes(2, count)),
+    };
+    let idle = format!("SELECT id FROM webhooks WHERE holder = $1{others} ORDER BY id");
+    let values = || std::iter::once(process.into()).chain(uuids(at_work));
+    // Looked at without a write: mostly there is nothing.
+    let found = SystemScope::new(Conn::Pool(db.pool().clone())).query(&idle, values()).await?.len() as u64;
+    if found > 0 {
+        let lock =
+            lock_sql(db.backend(), RowLock::UpdateSkipLocked).replace("FOR UPDATE", "FOR NO KEY UPDATE");
+        let sql = format!("UPDATE webhooks SET holder = NULL WHERE id IN ({idle}{lock})");
+        SystemScope::in_transaction(db, async |system| system.execute(&sql, values()).await).await?;
     }
-    SystemScope::in_transaction(db, async |system| system.execute(&sql, values).await).await
+    Ok(found)
 }
 
 /// What is due on a lane, oldest first and without what is at work already, with the endpoint as it is now. `None`:

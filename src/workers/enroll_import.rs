@@ -10,6 +10,7 @@ use uuid::Uuid;
 
 use crate::{
     clock::Timestamp,
+    db,
     errors::{ApiError, ApiResult},
     models::{
         campaigns, contact_imports, enroll_jobs,
@@ -54,35 +55,38 @@ impl BackgroundWorker<Args> for EnrollImport {
 /// A job that runs although its row says that it was given up is one that an operator retries.
 async fn reopen(state: &AppState, args: Args) -> ApiResult<()> {
     let reads = SystemScope::new(Conn::Pool(state.db.pool().clone())).account(args.account_id);
-    if reads.get::<enroll_jobs::Entity>(args.enroll_job_id).await?.status != JobStatus::Failed {
+    if db::in_time(reads.get::<enroll_jobs::Entity>(args.enroll_job_id)).await?.status != JobStatus::Failed {
         return Ok(());
     }
-    SystemScope::in_transaction(&state.db, async |system| {
+    db::in_time(SystemScope::in_transaction(&state.db, async |system| {
         enroll_jobs::reopen(&system.account(args.account_id), args.enroll_job_id).await
-    })
+    }))
     .await
 }
 
 /// Does one slice; answers how the job stands.
 async fn slice(state: &AppState, args: Args) -> ApiResult<JobStatus> {
     let reads = SystemScope::new(Conn::Pool(state.db.pool().clone())).account(args.account_id);
-    let job = reads.get::<enroll_jobs::Entity>(args.enroll_job_id).await?;
+    let job = db::in_time(reads.get::<enroll_jobs::Entity>(args.enroll_job_id)).await?;
     if job.status != JobStatus::Processing {
         return Ok(job.status);
     }
     let dead = match dead_of(state, &reads, &job).await {
         Err(error) if is_gone(&error) => {
-            enroll_jobs::fail(&reads, job.id).await?;
+            let fail = async |system: &SystemScope| {
+                enroll_jobs::fail(&system.account(args.account_id), job.id).await
+            };
+            db::in_time(SystemScope::in_transaction(&state.db, fail)).await?;
             return Ok(JobStatus::Failed);
         }
         found => found?,
     };
-    let job = SystemScope::in_transaction(&state.db, async |system| {
+    let job = db::in_time(SystemScope::in_transaction(&state.db, async |system| {
         let scope = system.account(args.account_id);
         let job = enroll_jobs::advance(&scope, job, CHUNK, &dead, Timestamp::now()).await?;
         points::reach("enroll_before_commit");
         ApiResult::Ok(job)
-    })
+    }))
     .await?;
     points::reach("enroll_after_commit");
     Ok(job.status)
@@ -102,12 +106,12 @@ pub(super) fn given_up(system: &SystemScope, args: Json) -> BoxFuture<'_, ApiRes
 
 /// The dead domains of the next slice, asked for outside the transaction.
 async fn dead_of(state: &AppState, scope: &Scope, job: &enroll_jobs::Model) -> ApiResult<DeadDomains> {
-    scope.get::<contact_imports::Entity>(job.contact_import_id).await?;
-    let campaign = scope.get::<campaigns::Entity>(job.campaign_id).await?;
+    db::in_time(scope.get::<contact_imports::Entity>(job.contact_import_id)).await?;
+    let campaign = db::in_time(scope.get::<campaigns::Entity>(job.campaign_id)).await?;
     if !campaign.verify_email_mx {
         return Ok(DeadDomains::new());
     }
-    Ok(dead_domains(&state.mx, domains(scope, job.slice(CHUNK)).await?).await)
+    Ok(dead_domains(&state.mx, db::in_time(domains(scope, job.slice(CHUNK))).await?).await)
 }
 
 /// Whether the campaign or the import was deleted meanwhile.

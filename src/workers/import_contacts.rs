@@ -12,6 +12,7 @@ use uuid::Uuid;
 
 use crate::{
     clock::Timestamp,
+    db,
     errors::{ApiError, ApiResult, Code},
     imports::{READING, Reader},
     models::{
@@ -66,9 +67,9 @@ impl BackgroundWorker<Args> for ImportContacts {
 async fn read(state: &AppState, args: Args) -> ApiResult<()> {
     let scope = SystemScope::new(Conn::Pool(state.db.pool().clone())).account(args.account_id);
     loop {
-        let upload = scope.get::<import_uploads::Entity>(args.import_upload_id).await?;
+        let upload = db::in_time(scope.get::<import_uploads::Entity>(args.import_upload_id)).await?;
         let import_id = upload.contact_import_id.ok_or_else(|| ApiError::new(Code::NotFound))?;
-        let import = scope.get::<contact_imports::Entity>(import_id).await?;
+        let import = db::in_time(scope.get::<contact_imports::Entity>(import_id)).await?;
         let index = u64::try_from(import.processed_rows).unwrap_or_default();
         if read_on(state, args, &scope, &upload, index).await? == Progress::Ended {
             return Ok(());
@@ -85,11 +86,12 @@ async fn read_on(
     mut index: u64,
 ) -> ApiResult<Progress> {
     let mut reader = Reader::new(upload);
-    let mut slice = reader.slice(scope, upload.position, index).await?;
+    let mut slice = db::in_time(reader.slice(scope, upload.position, index)).await?;
     loop {
         let (rows, to) = (slice.rows, slice.to);
         index += rows;
-        let (stored, next) = tokio::join!(store(state, args, slice), reader.slice(scope, to, index));
+        let (stored, next) =
+            tokio::join!(store(state, args, slice), db::in_time(reader.slice(scope, to, index)));
         let (progress, held) = stored?;
         if progress != Progress::GoesOn {
             return Ok(progress);
@@ -103,14 +105,14 @@ async fn read_on(
 async fn store(state: &AppState, args: Args, slice: Slice) -> ApiResult<(Progress, Duration)> {
     let key = &state.suppression_key;
     let mut begun = Instant::now();
-    let progress = SystemScope::in_transaction(&state.db, async |system| {
+    let progress = db::in_time(SystemScope::in_transaction(&state.db, async |system| {
         begun = Instant::now();
         let scope = system.account(args.account_id);
         let upload_id = args.import_upload_id;
         let progress = import_progress::advance(&scope, key, upload_id, slice, Timestamp::now()).await?;
         points::reach("import_before_commit");
         ApiResult::Ok(progress)
-    })
+    }))
     .await?;
     points::reach("import_after_commit");
     Ok((progress, begun.elapsed()))

@@ -190,6 +190,8 @@ async fn production_does_not_start_without_its_key_and_its_database() {
         ("DATABASE_URL", ""),
         ("PORT", "99999"),
         ("SHUTDOWN_SECONDS", "x"),
+        ("DATABASE_URL", "sqlite://a\"b.sqlite3"),
+        ("REDIS_URL", "redis://:pass\\word@127.0.0.1"),
         ("SYSTEM_SMTP_URL", "mail.example.com"),
         ("SYSTEM_MAIL_FROM", "\"Ampout\" <a@example.com>"),
     ] {

@@ -19,8 +19,8 @@ async fn silence(world: &World, process: &Process) {
 async fn a_silent_process_is_declared_dead_once_and_knows_it() {
     world(async |world| {
         let db = &world.ctx.db;
-        let silent = Process::register(db, "silent", DEAD_AFTER).await.unwrap();
-        let living = Process::register(db, "living", DEAD_AFTER).await.unwrap();
+        let silent = Process::register(&world.db(), "silent", DEAD_AFTER).await.unwrap();
+        let living = Process::register(&world.db(), "living", DEAD_AFTER).await.unwrap();
         assert!(find_dead(db, DEAD_AFTER).await.unwrap().is_empty());
 
         silence(&world, &silent).await;
@@ -39,7 +39,7 @@ async fn a_silent_process_is_declared_dead_once_and_knows_it() {
 async fn a_death_whose_consequences_roll_back_is_announced_again() {
     world(async |world| {
         let db = &world.ctx.db;
-        let silent = Process::register(db, "silent", DEAD_AFTER).await.unwrap();
+        let silent = Process::register(&world.db(), "silent", DEAD_AFTER).await.unwrap();
         silence(&world, &silent).await;
         let undone = db.begin().await.unwrap();
         assert_eq!(find_dead(&undone, DEAD_AFTER).await.unwrap(), [silent.id]);
@@ -53,8 +53,8 @@ async fn a_death_whose_consequences_roll_back_is_announced_again() {
 async fn a_process_that_resigns_need_not_be_waited_for() {
     world(async |world| {
         let db = &world.ctx.db;
-        let process = Process::register(db, "leaving", DEAD_AFTER).await.unwrap();
-        process.resign(db).await.unwrap();
+        let process = Process::register(&world.db(), "leaving", DEAD_AFTER).await.unwrap();
+        process.resign(&world.db()).await.unwrap();
         assert!(!process.liveness.is_alive());
         assert_eq!(find_dead(db, DEAD_AFTER).await.unwrap(), [process.id]);
     })
@@ -78,6 +78,20 @@ async fn an_engine_that_was_declared_dead_goes_on_under_another_id() {
         ended.unwrap();
         assert_eq!(world.number("SELECT count(*) FROM engine_processes", []).await, 2);
         assert_eq!(world.number(LIVING, []).await, 0, "a stopped engine says so");
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn an_embedded_engine_that_cannot_start_keeps_its_server_from_serving() {
+    world(async |world| {
+        let settings = world.state().settings.engine;
+        world.sql("ALTER TABLE engine_processes RENAME TO away", []).await;
+        assert!(engine::start_embedded(&world.ctx, settings).await.is_err());
+        world.sql("ALTER TABLE away RENAME TO engine_processes", []).await;
+        engine::start_embedded(&world.ctx, settings).await.unwrap();
+        engine::stop_embedded(&world.ctx).await;
+        assert_eq!(world.number("SELECT count(*) FROM engine_processes", []).await, 1);
     })
     .await;
 }

@@ -16,11 +16,10 @@ const AT_ONCE: RestartWait =
     RestartWait { first: Duration::ZERO, longest: Duration::ZERO, healthy_after: Duration::MAX };
 
 async fn context(world: &World) -> EngineContext {
-    let db = world.ctx.db.clone();
+    let db = world.db();
     let process = Process::register(&db, "test", Duration::from_secs(30)).await.unwrap();
     EngineContext {
         db,
-        writer: world.db(),
         shutdown: CancellationToken::new(),
         poll: Duration::from_secs(1),
         doorbells: Doorbells::default(),

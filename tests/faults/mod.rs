@@ -21,6 +21,7 @@ mod shutdown;
 mod silence;
 mod slow;
 mod stopped;
+mod told_once;
 mod two_engines;
 
 use testkit::child::{Builder, Child};

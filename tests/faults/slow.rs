@@ -39,7 +39,7 @@ const fn timeouts() -> Timeouts {
 /// Works the one lane that is awake until it rests.
 async fn worked(w: &World) -> (Rest, bool) {
     let db = w.db();
-    let process = Process::register(&w.ctx.db, "slow", Duration::from_secs(60)).await.unwrap();
+    let process = Process::register(&db, "slow", Duration::from_secs(60)).await.unwrap();
     let lane = lanes::acquire(&db, process.id, 1, &[], Timestamp::now()).await.unwrap()[0];
     let (ledger, writer) = Ledger::new(&db, Doorbell::default(), Duration::from_secs(60), DEADLINE);
     let writing = tokio::spawn(writer.run());

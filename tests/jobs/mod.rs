@@ -31,7 +31,7 @@ enum Act {
 
 /// A queue of its own on the world's database.
 fn queue(world: &World) -> Arc<DbQueue> {
-    Arc::new(DbQueue::new(world.ctx.db.clone(), Doorbell::default(), Duration::from_millis(50)))
+    Arc::new(DbQueue::new(world.db(), Doorbell::default(), Duration::from_millis(50)))
 }
 
 /// Registers a worker that reports the arguments it is called with, then does `act`.

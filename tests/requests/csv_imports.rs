@@ -41,7 +41,7 @@ pub async fn started(w: &World, client: &Client, text: impl Into<Vec<u8>>) -> St
 
 /// Runs the jobs of this world until no import is processing.
 pub async fn run_jobs(w: &World) {
-    let queue = Arc::new(DbQueue::new(w.ctx.db.clone(), Doorbell::default(), Duration::from_millis(20)));
+    let queue = Arc::new(DbQueue::new(w.db(), Doorbell::default(), Duration::from_millis(20)));
     let provider = loco_rs::bgworker::Queue::from_provider(Arc::clone(&queue) as Arc<_>);
     ampout::workers::register(&w.ctx, &provider).await.unwrap();
     let stop = CancellationToken::new();

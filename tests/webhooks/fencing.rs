@@ -20,7 +20,7 @@ use super::{hook, tell};
 use crate::support::{World, world};
 
 async fn process(w: &World, name: &str) -> Process {
-    Process::register(&w.ctx.db, name, Duration::from_secs(30)).await.unwrap()
+    Process::register(&w.db(), name, Duration::from_secs(30)).await.unwrap()
 }
 
 fn taken() -> Attempted {

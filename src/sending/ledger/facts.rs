@@ -59,8 +59,8 @@ pub(super) struct Facts {
 /// Whose deliveries are voided.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Holder {
-    /// Of processes that were declared dead.
-    Dead,
+    /// Of processes that were declared dead, in this account.
+    Dead(Uuid),
     /// Of this process, whose sender starts anew.
     Process(Uuid),
     /// Of this process, for one lane that broke down.
@@ -72,7 +72,12 @@ impl Holder {
     fn narrow(self, sql: &mut Sql) {
         sql.push("d.state IN ('claimed', 'sending') AND d.process_id ");
         match self {
-            Self::Dead => sql.push("IN (SELECT id FROM engine_processes WHERE dead_at IS NOT NULL)"),
+            Self::Dead(account) => {
+                sql.push(
+                    "IN (SELECT id FROM engine_processes WHERE dead_at IS NOT NULL) AND d.account_id = ",
+                );
+                sql.value(account.into());
+            }
             Self::Process(process) => {
                 sql.push("= ");
                 sql.value(process.into());
@@ -85,6 +90,16 @@ impl Holder {
             }
         }
     }
+}
+
+/// Accounts of which the dead hold something. `ix_deliveries_held`
+///
+/// # Errors
+/// What the database refuses.
+pub async fn bereaved(system: &SystemScope) -> Result<Vec<Uuid>, DbErr> {
+    let sql = "SELECT DISTINCT d.account_id FROM deliveries d WHERE d.state IN ('claimed', 'sending') \
+               AND d.process_id IN (SELECT id FROM engine_processes WHERE dead_at IS NOT NULL)";
+    system.query(sql, []).await?.iter().map(|row| row.try_get("", "account_id")).collect()
 }
 
 /// Up to 500 that are held so, found without a lock.

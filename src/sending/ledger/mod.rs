@@ -27,7 +27,7 @@ use uuid::Uuid;
 
 pub use claim::{Claimed, Recipient, Want};
 pub use decide::{Outcome, Verdict};
-pub use facts::Holder;
+pub use facts::{Holder, bereaved};
 pub use order::lock_soon;
 pub use void::void;
 
