@@ -26,7 +26,8 @@ const BORN_WITHIN: Duration = Duration::from_secs(5);
 /// Runs the engine until `stop` is cancelled and the loops have ended, at most `settings.shutdown` later.
 ///
 /// # Errors
-/// Those of the start ([`Born::new`]), and when the process cannot be written down anew while it stops.
+/// When the queue is not installed, a worker cannot be registered, or the process cannot be written down: at the start, or
+/// anew while it stops.
 pub async fn run(app: AppContext, settings: EngineSettings, stop: CancellationToken) -> Result<()> {
     Born::new(app, settings, stop).await?.live().await
 }

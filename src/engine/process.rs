@@ -172,7 +172,8 @@ pub(super) async fn declare_dead(db: &Db, dead_after: Duration) -> Result<Vec<Uu
 }
 
 /// Declares dead whoever has been silent for `dead_after`, and answers their ids. It is for good, and what they held is
-/// void from then on: every look of any process's recovery loop finds it by `dead_at`, until it is voided. Served by `ix_engine_processes_alive (heartbeat_at) WHERE dead_at IS NULL`.
+/// void from then on: every look of any process's recovery loop finds it by `dead_at`, until it is voided. Served by
+/// `ix_engine_processes_alive (heartbeat_at) WHERE dead_at IS NULL`.
 ///
 /// # Errors
 /// What the database refuses.
