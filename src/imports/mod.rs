@@ -17,7 +17,7 @@ pub use upload::{MOST_BYTES, Received, Refused, abandon, receive};
 use crate::{
     clock::Timestamp,
     errors::ApiResult,
-    jobs::{Job, enqueue_on},
+    jobs::{Job, RESUMABLE_ATTEMPTS, enqueue_on},
     models::{contact_imports, import_progress},
     tenancy::Scope,
 };
@@ -38,7 +38,6 @@ pub async fn start(
     let Received { id, bytes } = received;
     let import = import_progress::create(scope, name, id, bytes, now).await?;
     let args = serde_json::json!({ "account_id": scope.account_id(), "import_upload_id": id });
-    // Each run goes on where the last one ended, so that many restarts on the way are no reason to give up.
-    enqueue_on(&scope.db(), Job { max_attempts: 20, ..Job::new(READING, args) }).await?;
+    enqueue_on(&scope.db(), Job { max_attempts: RESUMABLE_ATTEMPTS, ..Job::new(READING, args) }).await?;
     Ok(import)
 }

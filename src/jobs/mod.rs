@@ -31,6 +31,8 @@ use crate::clock::new_id;
 
 /// How often a job is tried before it is `failed`, unless it says otherwise.
 pub const MAX_ATTEMPTS: i32 = 8;
+/// The same for one that goes on where it was: many restarts on the way are no reason to give it up.
+pub const RESUMABLE_ATTEMPTS: i32 = 20;
 
 /// A job to be stored. `name` is the worker's class name, `args` what its `perform` takes.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -159,7 +159,7 @@ async fn hidden(scope: &Scope, campaign_id: Uuid, number: Option<i32>) -> ApiRes
     }
     // ix_contacts_import, then uq_enrollments_contact
     let sql = "SELECT count(*) AS count FROM (SELECT 1 FROM contact_imports i \
-               JOIN contacts c ON c.account_id = $1 AND c.contact_import_id = i.id AND c.deleted_at IS NULL \
+               JOIN contacts c ON c.account_id = $1 AND c.contact_import_id = i.id \
                JOIN enrollments e ON e.account_id = $1 AND e.campaign_id = $2 AND e.contact_id = c.id \
                JOIN batches b ON b.id = e.batch_id \
                WHERE i.account_id = $1 AND i.deleted_at IS NOT NULL AND e.progress = 'queued' \

@@ -67,7 +67,7 @@ pub struct CampaignChanges {
 
 tenant_entity!(campaigns, CampaignNotFound, visible: "campaigns.deleted_at IS NULL");
 
-/// The campaign, locked until the transaction ends. Second in the lock order, after the account's period.
+/// The campaign, locked until the transaction ends. Third in the lock order, see `docs/ARCHITECTURE.md`.
 ///
 /// # Errors
 /// `campaign_not_found`.

@@ -14,7 +14,7 @@ const KEY_CHARS: usize = 255;
 /// Longest string, in characters: far above any name, far below what would fill a mail.
 const TEXT_CHARS: usize = 10_000;
 
-/// The checked fields, in the order in which they were given.
+/// The checked fields. Their order is not kept.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 #[serde(transparent)]
 pub struct CustomFields(Map<String, Value>);

@@ -9,7 +9,7 @@ use uuid::Uuid;
 use crate::{
     clock::Timestamp,
     errors::{ApiError, ApiResult},
-    jobs::{Job, enqueue_on},
+    jobs::{Job, RESUMABLE_ATTEMPTS, enqueue_on},
     models::{
         campaigns, contact_imports, contacts, enroll_jobs,
         enrollments::{self, DeadDomains, OneContact, Skipped, Slice, domain_of},
@@ -110,7 +110,8 @@ pub async fn enroll(scope: &Scope, ready: &Prepared, batch_size: i32, now: Times
         let campaign = scope.get::<campaigns::Entity>(ready.campaign_id).await?;
         let row = enroll_jobs::create(scope, campaign.id, ready.import_id, batch_size, now).await?;
         let args = serde_json::json!({ "account_id": scope.account_id(), "enroll_job_id": row.id });
-        enqueue_on(&scope.db(), Job::new("EnrollImport", args)).await?;
+        let job = Job { max_attempts: RESUMABLE_ATTEMPTS, ..Job::new("EnrollImport", args) };
+        enqueue_on(&scope.db(), job).await?;
         return Ok(Outcome::Started(row));
     }
     let target = enrollments::lock_target(scope, ready.campaign_id).await?;

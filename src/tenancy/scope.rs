@@ -12,7 +12,7 @@ use uuid::Uuid;
 use super::{Caller, TenantEntity};
 use crate::{db::WriteTx, errors::ApiError};
 
-/// Rows of one statement: SQLite takes 32,766 parameters, PostgreSQL 65,535.
+/// Parameters of one statement: SQLite takes 32,766, PostgreSQL 65,535.
 const MAX_PARAMETERS: usize = 32_000;
 
 /// A pool for reads, or the transaction of the request.

@@ -88,6 +88,12 @@ async fn enrollments_of_a_deleted_import_are_not_there_to_be_dispatched() {
         alice.delete(&format!("/contact_imports/{gone}")).await.assert_status_ok();
         let none: Json = alice.post(&path, &json!({})).await.json();
         assert_eq!(none["code"], json!("no_pending_enrollments"));
+        // Nor when other contacts have got their addresses.
+        let again: Vec<Json> = (0..3).map(|n| json!({ "email": format!("c{n}@x.example") })).collect();
+        let body = json!({ "contact_import": { "name": "again", "contacts": again } });
+        assert_eq!(alice.made("/contact_imports", &body).await["record_count"], json!(3));
+        let none: Json = alice.post(&path, &json!({})).await.json();
+        assert_eq!(none["code"], json!("no_pending_enrollments"));
         alice.enroll(campaign, kept, 50).await;
         assert_eq!(alice.made(&path, &json!({})).await["dispatched"], json!(2));
     })

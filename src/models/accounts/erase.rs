@@ -82,8 +82,6 @@ async fn hide(scope: &Scope, now: Timestamp) -> ApiResult<bool> {
         "UPDATE campaigns SET deleted_at = $2, status = CASE status WHEN 'active' THEN 'paused' ELSE status END \
          WHERE account_id = $1 AND deleted_at IS NULL",
         "UPDATE contact_imports SET deleted_at = $2 WHERE account_id = $1 AND deleted_at IS NULL",
-        "UPDATE webhooks SET deleted_at = $2 WHERE account_id = $1 AND deleted_at IS NULL",
-        "UPDATE api_keys SET revoked_at = $2 WHERE account_id = $1 AND revoked_at IS NULL",
     ] {
         changed += scope.execute(sql, [now.micros().into()]).await?;
     }
@@ -93,6 +91,13 @@ async fn hide(scope: &Scope, now: Timestamp) -> ApiResult<bool> {
     let sql = "UPDATE import_uploads SET created_at = 0 \
                WHERE account_id = $1 AND contact_import_id IS NULL AND created_at <> 0";
     changed += scope.execute(sql, []).await?;
+    // What is told of all this comes last.
+    for sql in [
+        "UPDATE webhooks SET deleted_at = $2 WHERE account_id = $1 AND deleted_at IS NULL",
+        "UPDATE api_keys SET revoked_at = $2 WHERE account_id = $1 AND revoked_at IS NULL",
+    ] {
+        changed += scope.execute(sql, [now.micros().into()]).await?;
+    }
     Ok(changed > 0)
 }
 

@@ -344,7 +344,7 @@ async fn write_skips_of(
     Ok(i64::try_from(scope.execute(&sql, values).await?).unwrap_or(i64::MAX))
 }
 
-/// The skips of an import in a campaign, oldest first, at most `limit`.
+/// The skips of an import in a campaign, oldest first, at most `limit`; like the list, without contacts that are deleted.
 ///
 /// # Errors
 /// What the database refuses.
@@ -357,7 +357,8 @@ pub async fn skips_of(
     // ix_enrollment_skips_page
     let sql = "SELECT s.contact_id, s.email, s.kind FROM enrollment_skips s \
          JOIN contacts c ON c.account_id = $1 AND c.id = s.contact_id \
-         WHERE s.account_id = $1 AND s.campaign_id = $2 AND c.contact_import_id = $3 ORDER BY s.id LIMIT $4";
+         WHERE s.account_id = $1 AND s.campaign_id = $2 AND c.contact_import_id = $3 AND c.deleted_at IS NULL \
+         AND (SELECT i.deleted_at FROM contact_imports i WHERE i.id = $3) IS NULL ORDER BY s.id LIMIT $4";
     let rows = scope.query(sql, [campaign_id.into(), import_id.into(), limit.into()]).await?;
     let skip = |row: &QueryResult| -> ApiResult<Skipped> {
         Ok(Skipped {
