@@ -1,7 +1,8 @@
 //! One reading of one mailbox: what came since the last time, mail by mail, and how the mailbox is left.
 //!
-//! Of most mails only the headers are fetched; bodies of notices alone. A mail that fails three times is parked and
-//! skipped, so that it holds up no other.
+//! Of most mails only the headers are fetched; bodies of notices alone. A mail that fails three times, while the server shows
+//! another, is parked and skipped, so that it holds up no other. What a server fails to show at all is waited for: it may be
+//! an answer.
 
 use std::{panic::catch_unwind, time::Duration};
 
@@ -14,7 +15,7 @@ use super::{
 use crate::{
     clock::Timestamp,
     db,
-    errors::{ApiError, ApiResult},
+    errors::{ApiError, ApiResult, Code},
     metrics,
     models::{
         mailboxes::{self, User},
@@ -46,12 +47,24 @@ enum Ended {
     /// Our side.
     #[error(transparent)]
     Ours(#[from] ApiError),
-    /// One mail could not be read.
+    /// One mail was shown and could not be read.
     #[error("a mail could not be read: {}", .0.as_str())]
     Mail(VerifyError),
     /// The mailbox is somebody else's now.
     #[error("the mailbox is no longer held")]
     LostLease,
+}
+
+/// Why reading stopped, and at which mail where that is known.
+struct Failed {
+    uid: Option<u32>,
+    ended: Ended,
+}
+
+impl From<Ended> for Failed {
+    fn from(ended: Ended) -> Self {
+        Self { uid: None, ended }
+    }
 }
 
 /// What was seen in a poll.
@@ -65,6 +78,7 @@ struct Seen {
 struct Reader<'a> {
     state: &'a AppState,
     mailbox: &'a Leased,
+    users: &'a [User],
     own: Vec<String>,
     seen: Seen,
 }
@@ -108,7 +122,7 @@ async fn read(state: &AppState, mailbox: &Leased) -> Result<Left, Ended> {
     let users = mailboxes::users_of(&scope, mailbox.id).await?;
     let own = users.iter().map(|user| user.from_email.to_lowercase()).collect();
     let mut session = log_in(state, mailbox, &users).await?;
-    let mut reader = Reader { state, mailbox, own, seen: Seen::default() };
+    let mut reader = Reader { state, mailbox, users: &users, own, seen: Seen::default() };
     let left = reader.read(&scope, &mut session).await;
     let Seen { mails, matched, unmatched } = reader.seen;
     if mails > 0 {
@@ -168,7 +182,12 @@ impl Reader<'_> {
         // After a failure one by one, so that it is known which mail it is.
         let careful = self.mailbox.failures > 0;
         for some in uids.chunks(if careful { 1 } else { AT_ONCE }) {
-            self.read_some(session, validity, some).await?;
+            if let Err(Failed { uid, ended }) = self.read_some(session, validity, some).await {
+                if let Some(uid) = uid {
+                    self.note_failure((validity, uid), &ended, &uids).await?;
+                }
+                return Err(ended);
+            }
         }
         if more {
             return Ok(Left::More);
@@ -180,31 +199,47 @@ impl Reader<'_> {
         Ok(Left::Read(began))
     }
 
-    async fn read_some(&mut self, session: &mut Session, validity: u32, uids: &[u32]) -> Result<(), Ended> {
-        let fetched = match session.headers(uids).await {
-            Ok(fetched) => fetched,
-            Err(error) => {
-                if let [uid] = uids {
-                    self.count_failure((validity, *uid), error.as_str()).await?;
-                }
-                return Err(error.into());
-            }
-        };
+    async fn read_some(&mut self, session: &mut Session, validity: u32, uids: &[u32]) -> Result<(), Failed> {
+        // Of several at once nobody knows which it was.
+        let alone = if let [uid] = uids { Some(*uid) } else { None };
+        let fetched =
+            session.headers(uids).await.map_err(|error| Failed { uid: alone, ended: error.into() })?;
         for one in fetched {
             let uid = one.uid;
             if let Err(ended) = self.read_one(session, validity, one).await {
                 // What comes before it is read.
                 self.advance(validity, uid.saturating_sub(1)).await?;
-                if let Ended::Mail(error) = &ended {
-                    self.count_failure((validity, uid), error.as_str()).await?;
-                }
-                return Err(ended);
+                return Err(Failed { uid: Some(uid), ended });
             }
         }
         match uids.last() {
-            Some(last) => self.advance(validity, *last).await,
+            Some(last) => Ok(self.advance(validity, *last).await?),
             None => Ok(()),
         }
+    }
+
+    /// Counts a failure where it is the mail's: it was shown, or the server shows another.
+    async fn note_failure(&self, place: (u32, u32), ended: &Ended, uids: &[u32]) -> Result<(), Ended> {
+        match ended {
+            Ended::Mail(error) => self.count_failure(place, error.as_str()).await,
+            Ended::Server(error) if self.shows_another(place.1, uids).await => {
+                self.count_failure(place, error.as_str()).await
+            }
+            Ended::Server(_) | Ended::Ours(_) | Ended::LostLease => Ok(()),
+        }
+    }
+
+    /// Whether the server shows, in another session, another mail than this one: one of those that are new, or the last one
+    /// that was read.
+    async fn shows_another(&self, uid: u32, uids: &[u32]) -> bool {
+        let read = u32::try_from(self.mailbox.last_uid).ok().filter(|last| *last > 0);
+        let Some(other) = uids.iter().copied().find(|other| *other != uid).or(read) else { return false };
+        let Ok(mut session) = log_in(self.state, self.mailbox, self.users).await else { return false };
+        let shown = session.examine().await.is_ok() && session.headers(&[other]).await.is_ok();
+        if shown {
+            session.close().await;
+        }
+        shown
     }
 
     async fn read_one(
@@ -215,7 +250,7 @@ impl Reader<'_> {
     ) -> Result<(), Ended> {
         let uid = fetched.uid;
         self.seen.mails += 1;
-        let mail = understand(session, fetched).await.map_err(Ended::Mail)?;
+        let mail = understand(session, fetched).await?;
         points::reach("inbox_fetched");
         let target = Target {
             db: &self.state.db,
@@ -235,6 +270,7 @@ impl Reader<'_> {
                 metrics::mail_found("unmatched");
             }
             Ok(Applied::LostLease) => return Err(Ended::LostLease),
+            Err(error) if error.code == Code::ServiceUnavailable => return Err(Ended::Ours(error)),
             Err(error) => {
                 tracing::error!(mailbox = %self.mailbox.id, uid, %error, "a mail could not be applied");
                 return Err(Ended::Mail(VerifyError::ProtocolFailed));
@@ -270,15 +306,18 @@ impl Reader<'_> {
 }
 
 /// What the mail is. The parser promises not to panic; a promise of a reader of hostile bytes is not relied on.
-async fn understand(session: &mut Session, fetched: Fetched) -> Result<Mail, VerifyError> {
+async fn understand(session: &mut Session, fetched: Fetched) -> Result<Mail, Ended> {
     let Fetched { uid, bytes } = fetched;
-    let read = |bytes: &[u8]| catch_unwind(|| (needs_body(bytes), classify(bytes)));
-    let (wants_body, mail) = read(&bytes).map_err(|_| VerifyError::ProtocolFailed)?;
+    let read = |bytes: &[u8]| {
+        let read = catch_unwind(|| (needs_body(bytes), classify(bytes)));
+        read.map_err(|_| Ended::Mail(VerifyError::ProtocolFailed))
+    };
+    let (wants_body, mail) = read(&bytes)?;
     if !wants_body {
         return Ok(mail);
     }
     match session.beginning(uid).await? {
-        Some(whole) => read(&whole).map(|(_, mail)| mail).map_err(|_| VerifyError::ProtocolFailed),
+        Some(whole) => read(&whole).map(|(_, mail)| mail),
         None => Ok(mail),
     }
 }

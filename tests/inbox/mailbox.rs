@@ -118,6 +118,22 @@ async fn a_mail_that_cannot_be_read_is_parked_after_three_failures() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_answer_that_no_session_shows_for_a_while_is_waited_for_and_read() {
+    sent(PEOPLE, |s| async move {
+        // Every mail, for much longer than the one of a mail that is parked.
+        s.imaps[0].trouble("UID FETCH", Trouble::Refuse, u32::MAX);
+        s.imaps[0].deliver(fixture("reply_plain", &s.id_for(PEOPLE[0]), PEOPLE[0]));
+        s.imaps[0].deliver(fixture("other_fresh_mail", &s.id_for(PEOPLE[0]), "nobody@example.test"));
+        until(&s.w, "SELECT count(*) FROM mailboxes WHERE failures >= 6", 1).await;
+        assert_eq!(s.w.number("SELECT count(*) FROM parked_mails", []).await, 0);
+        s.imaps[0].heal();
+        until(&s.w, REPLIED, 1).await;
+        s.engine.stop().await;
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_mailbox_that_is_numbered_anew_is_read_again_and_counts_nothing_twice() {
     sent(&["ada@example.test", "grace@example.test"], |s| async move {
         s.imaps[0].deliver(fixture("reply_plain", &s.id_for("ada@example.test"), "ada@example.test"));
