@@ -6,7 +6,7 @@ use moka::future::Cache;
 use sea_orm::{ConnAcquireErr, DbErr};
 use uuid::Uuid;
 
-use super::{aside::aside, lanes::Lane, render::StepTemplates, smtp::Endpoint};
+use super::{aside::aside_for_lane, lanes::Lane, render::StepTemplates, smtp::Endpoint};
 use crate::{
     crypto::{Place, Secret},
     models::{email_address::EmailAddress, header_text::HeaderText},
@@ -133,8 +133,9 @@ async fn compile(system: &SystemScope, lane: &Lane) -> Result<Arc<Program>, DbEr
         Ok((subject, html, row.try_get("", "body_text")?))
     });
     let stored = stored.collect::<Result<Vec<Stored>, DbErr>>()?;
-    let steps =
-        aside(move || stored.iter().map(parse).collect::<Result<_, _>>()).await.map_err(unreadable)??;
+    let steps = aside_for_lane(move || stored.iter().map(parse).collect::<Result<_, _>>())
+        .await
+        .map_err(unreadable)??;
     Ok(Arc::new(Program { steps }))
 }
 
