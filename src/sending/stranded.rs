@@ -4,7 +4,10 @@
 use sea_orm::DbErr;
 use uuid::Uuid;
 
-use super::lanes::{hold_campaign, wake};
+use super::{
+    lanes::{hold_campaign, wake},
+    ledger::lock_soon,
+};
 use crate::{
     clock::Timestamp,
     db::Db,
@@ -15,10 +18,11 @@ use crate::{
 const WAIT_FOR_LANE: i64 = 24 * 3_600 * 1_000_000;
 
 /// Moves started enrollments off lanes that are deleted, or disabled for a day, to an open lane of their campaign: once
-/// each, and off a deleted one again. Returns how many moved.
+/// each, and off a deleted one again. Returns how many moved. Each lane for itself: what somebody keeps locked of one account
+/// must not keep the lanes of others.
 ///
 /// # Errors
-/// What the database refuses.
+/// What the database refuses of the first lane that it refused; all others are done.
 pub async fn move_stranded(db: &Db, now: Timestamp) -> Result<u64, DbErr> {
     let lanes = SystemScope::new(Conn::Pool(db.pool().clone()))
         .query(
@@ -31,18 +35,22 @@ pub async fn move_stranded(db: &Db, now: Timestamp) -> Result<u64, DbErr> {
             [(now.micros() - WAIT_FOR_LANE).into()],
         )
         .await?;
-    let mut moved = 0;
+    let (mut moved, mut refused) = (0, Ok(()));
     for row in &lanes {
         let (lane, campaign) = (row.try_get("", "id")?, row.try_get("", "campaign_id")?);
-        moved += SystemScope::in_transaction(db, async |system| {
+        let done = SystemScope::in_transaction(db, async |system| {
+            lock_soon(system).await?;
             hold_campaign(system, campaign).await?;
             let moved = move_off(system, lane, now).await?;
             wake(system, campaign, now).await?;
             Ok::<_, DbErr>(moved)
-        })
-        .await?;
+        });
+        match done.await {
+            Ok(some) => moved += some,
+            Err(error) => refused = refused.and(Err(error)),
+        }
     }
-    Ok(moved)
+    refused.map(|()| moved)
 }
 
 /// Moves what may leave one lane, whose campaign is locked, in one statement of bounded size.

@@ -160,15 +160,15 @@ fn decide_mark(facts: &Facts, now: Timestamp) -> (Verdict, Option<Change>) {
         return (Verdict::Skipped, Some(unsubscribe(facts, now)));
     }
     if facts.campaign_status != CampaignStatus::Active || facts.lane_closed {
-        return (Verdict::GivenBack, Some(give_back(facts, Timestamp::from_micros(0))));
+        return (Verdict::GivenBack, Some(give_back(facts, now)));
     }
     // Whoever may have answered an earlier step is not written to again before the answer could be seen.
     if facts.position > 1 && facts.mailbox_unread {
-        return (Verdict::GivenBack, Some(give_back(facts, Timestamp::from_micros(0))));
+        return (Verdict::GivenBack, Some(give_back(facts, now)));
     }
     // Claimed before midnight (UTC): it has its place in a day that is over, and none in this one.
     if facts.position == 1 && facts.reserved_day.is_some_and(|day| day < now.day()) {
-        return (Verdict::GivenBack, Some(give_back(facts, Timestamp::from_micros(0))));
+        return (Verdict::GivenBack, Some(give_back(facts, now)));
     }
     let marked = Change { state: DeliveryState::Sending, held: true, ..unchanged(facts) };
     (Verdict::Marked, Some(marked))

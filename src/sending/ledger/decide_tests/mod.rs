@@ -17,8 +17,6 @@ use crate::{
 
 const DAY: i64 = 20_000;
 const NOW: Timestamp = Timestamp::from_seconds(DAY * 86_400 + 60);
-/// The start of the epoch: due at once.
-const AT_ONCE: Timestamp = Timestamp::from_seconds(0);
 const REPLY: &str = "250 2.0.0 queued as 4711";
 
 /// A claimed delivery of this step, with a place in this day.
@@ -235,7 +233,7 @@ fn a_later_step_waits_for_the_mailbox_to_be_read_and_the_first_does_not() {
     let unread = |position| Facts { mailbox_unread: true, ..claimed(position, DAY) };
     assert_eq!(marking(&unread(1)).0, Verdict::Marked);
     let facts = unread(2);
-    assert_eq!(marking(&facts), (Verdict::GivenBack, Some(back_to_the_lane(&facts, AT_ONCE))));
+    assert_eq!(marking(&facts), (Verdict::GivenBack, Some(back_to_the_lane(&facts, NOW))));
 }
 
 #[test]
