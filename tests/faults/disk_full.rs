@@ -4,7 +4,7 @@
 use sea_orm::{ConnectionTrait, DbBackend};
 use testkit::{child::Child, sink::Sink, wait::eventually};
 
-use super::engine_process;
+use super::heir_process;
 use crate::support::{campaign::*, world};
 
 const PEOPLE: usize = 60;
@@ -23,7 +23,7 @@ async fn a_full_disk_stops_the_sending_and_loses_and_doubles_nothing() {
         // The log goes into the file, and what the process may write is counted from there.
         w.sql("PRAGMA wal_checkpoint(TRUNCATE)", []).await;
 
-        let whole = engine_process(&w);
+        let whole = heir_process(&w);
         // A signal that is ignored stays so in the program: writing past the bound is an error, as on a full disk.
         let script = format!("trap '' XFSZ; ulimit -f {ROOM}; exec \"$0\" task engine");
         let bounded = Child::builder("sh").unwrap().dir(whole.path("."));
