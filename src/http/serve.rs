@@ -1,5 +1,5 @@
-//! Serving as axum serves, with an end to each wait: a peer that never ends its head, or never takes its answer, keeps
-//! neither its connection nor a stop.
+//! Serving as axum serves, with an end to waits for peers: one that never ends its head keeps neither its connection nor a
+//! stop, and one that never takes its answer keeps no stop.
 
 use std::{convert::Infallible, io, net::SocketAddr, time::Duration};
 
