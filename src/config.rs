@@ -19,6 +19,9 @@ const MOST_REQUESTS: u32 = 1_000_000_000;
 
 /// RFC 9051 has no time limit for a command; mail programs wait about as long.
 const INBOX_PATIENCE: Duration = Duration::from_secs(45);
+/// Long enough that signing in anew costs nothing beside what was sent, short enough that nobody waits for minutes: a lane
+/// that never pauses would keep its place for as long as it has work, and as many of them as places would starve all others.
+const LANE_TURN: Duration = Duration::from_secs(30);
 
 /// What the operator may set, parsed.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -109,6 +112,8 @@ pub struct EngineSettings {
     pub final_reply: Duration,
     /// How long a stopping process may take to finish what is marked.
     pub shutdown: Duration,
+    /// How long a lane without pauses may work while others wait. No variable: only tests hurry.
+    pub turn: Duration,
 }
 
 impl EngineSettings {
@@ -225,6 +230,7 @@ impl Settings {
                 dead_after: seconds("ENGINE_DEAD_AFTER_SECONDS", &raw.engine_dead_after_seconds, 2, 3_600)?,
                 final_reply: seconds("SMTP_FINAL_REPLY_SECONDS", &raw.smtp_final_reply_seconds, 1, 3_600)?,
                 shutdown: seconds("SHUTDOWN_SECONDS", &raw.shutdown_seconds, 1, 3_600)?,
+                turn: LANE_TURN,
             },
             inbox: InboxSettings {
                 poll: seconds("INBOX_POLL_SECONDS", &raw.inbox_poll_seconds, 1, 86_400)?,

@@ -18,6 +18,7 @@ use super::{
 };
 use crate::{
     clock::Timestamp,
+    models::smtp_credentials,
     sending::{
         lane::{self, LaneContext, LaneError},
         lanes::{self, Idle, Lane, Rest},
@@ -100,6 +101,7 @@ pub(super) async fn run(ctx: EngineContext, state: AppState) -> LoopResult {
             liveness: ctx.process.liveness.clone(),
             stop: ctx.shutdown.clone(),
             timeouts: Timeouts { final_reply: settings.final_reply, ..Timeouts::default() },
+            turn: settings.turn,
             state,
             ledger,
         },
@@ -266,8 +268,8 @@ pub(super) async fn void_all(state: &AppState, holder: Holder) -> Result<bool, B
         let now = Timestamp::now();
         let campaigns = SystemScope::in_transaction(&state.db, async |system| {
             let campaigns = ledger::void(system, holder, now).await?;
-            for (_, campaign) in &campaigns {
-                lanes::wake(system, *campaign, now).await?;
+            for (account, campaign) in &campaigns {
+                smtp_credentials::wake_lanes(&system.account(*account), *campaign, now).await?;
             }
             Ok::<_, sea_orm::DbErr>(campaigns)
         })

@@ -5,12 +5,14 @@
 pub mod days;
 mod edit;
 pub mod health;
+mod tried;
 
-use sea_orm::{ColumnTrait, QueryFilter, QueryOrder, sea_query::Expr};
+use sea_orm::{ColumnTrait, DbErr, QueryFilter, QueryOrder, sea_query::Expr};
 use uuid::Uuid;
 
 pub use super::_entities::smtp_credentials::{ActiveModel, Column, Entity, Model};
 pub use edit::{change, create, delete, insert_all, lock, reenable};
+pub use tried::Tried;
 
 use super::{
     EmailAddress, HeaderText, campaigns,
@@ -173,7 +175,7 @@ async fn tell_owner(
 ///
 /// # Errors
 /// What the database refuses.
-pub async fn wake_lanes(scope: &Scope, campaign_id: Uuid, at: Timestamp) -> ApiResult<()> {
+pub async fn wake_lanes(scope: &Scope, campaign_id: Uuid, at: Timestamp) -> Result<(), DbErr> {
     // ix_smtp_credentials_campaign; locked by id, as the sender's ledger does, or the two could deadlock.
     let lock = lock_sql(scope.backend(), RowLock::Update);
     let sql = format!(
@@ -183,8 +185,7 @@ pub async fn wake_lanes(scope: &Scope, campaign_id: Uuid, at: Timestamp) -> ApiR
              WHERE c.account_id = $1 AND c.campaign_id = $2 AND c.deleted_at IS NULL AND c.disabled_at IS NULL \
              ORDER BY c.id{lock})"
     );
-    scope.execute(&sql, [campaign_id.into(), at.micros().into()]).await?;
-    Ok(())
+    scope.execute(&sql, [campaign_id.into(), at.micros().into()]).await.map(drop)
 }
 
 /// Has all lanes of the account looked at now that were to be looked at later: its limit changed. Its active campaigns are

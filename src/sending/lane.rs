@@ -2,24 +2,23 @@
 //! it. A connection is kept for as long as the lane is. Who may send is the ledger's to say; how far a message came is
 //! the transport's.
 
-use std::{collections::VecDeque, sync::Arc};
+use std::{collections::VecDeque, ops::ControlFlow, sync::Arc, time::Duration};
 
 use rand::Rng;
 use sea_orm::DbErr;
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 use super::{
     lanes::{Lane, Rest},
     ledger::{Claimed, Ledger, LedgerError, Mark, Marking, Outcome, Ticket, Verdict, Want},
+    offer::{Refusal, offer},
     points,
     program::{Program, Sender},
     ready::Ready,
     retry,
-    smtp::{
-        DataOutcome, Envelope, Lasting, OfferError, Offered, OpenError, SmtpConnection, Timeouts, Trouble,
-        provider_id,
-    },
+    smtp::{DataOutcome, Lasting, Offered, SmtpConnection, Timeouts, Trouble, provider_id},
 };
 use crate::{clock::Timestamp, engine::Liveness, models::suppressions::AddressHash, state::AppState};
 
@@ -41,6 +40,8 @@ pub struct LaneContext {
     pub stop: CancellationToken,
     /// How long the phases of SMTP may take.
     pub timeouts: Timeouts,
+    /// How long a lane may send before it gives its place to others; a message it has begun is finished.
+    pub turn: Duration,
 }
 
 /// Why a lane ended without a rest of its own.
@@ -77,6 +78,8 @@ pub struct Worker {
     /// The last outcome, which shares its commit with the next mark.
     ended: Option<(Ticket, Outcome)>,
     served: bool,
+    /// When its turn is over: counted from its first recipient on, so that a server slow to greet is not greeted in vain.
+    until: Instant,
 }
 
 /// Works until the lane is to rest. `true` beside it: the server accepted something.
@@ -88,6 +91,7 @@ pub async fn run(ctx: LaneContext, lane: Lane) -> Result<(Rest, bool), LaneError
         return Ok((Rest::UntilDue, false));
     };
     let mut worker = Worker {
+        until: Instant::now() + ctx.turn,
         ctx,
         lane,
         program,
@@ -117,34 +121,45 @@ impl Worker {
             let ready = match self.ahead.take() {
                 Some(ready) => ready,
                 None => match self.next().await? {
-                    Some(ready) => ready,
-                    None => return Ok(Rest::UntilDue),
+                    ControlFlow::Continue(ready) => ready,
+                    ControlFlow::Break(rest) => return Ok(rest),
                 },
             };
             match self.send(ready).await? {
                 Step::End(rest) => return Ok(rest),
+                Step::Next if self.turn_is_over() => return Ok(Rest::Pause(Timestamp::now())),
                 Step::Next => {}
             }
         }
     }
 
-    /// The next delivery, made ready; `None` when nothing may go. What cannot be composed bounces.
-    async fn next(&mut self) -> Result<Option<Ready>, LaneError> {
+    /// Asked behind a message, so that each turn sends one at least. Whoever has waited longer is taken first then.
+    fn turn_is_over(&self) -> bool {
+        Instant::now() >= self.until
+    }
+
+    /// The next delivery, made ready, or how the lane rests. What cannot be composed bounces.
+    async fn next(&mut self) -> Result<ControlFlow<Rest, Ready>, LaneError> {
         loop {
             if self.queue.is_empty() {
                 self.flush().await?;
                 if !self.load_again().await? {
-                    return Ok(None);
+                    return Ok(ControlFlow::Break(Rest::UntilDue));
                 }
                 self.queue = self.ctx.ledger.claim(self.want()).await?.into();
                 points::reach("claimed");
             }
-            let Some(claimed) = self.queue.pop_front() else { return Ok(None) };
+            let Some(claimed) = self.queue.pop_front() else {
+                return Ok(ControlFlow::Break(Rest::UntilDue));
+            };
             match self.make_ready(&claimed) {
-                Ok(ready) => return Ok(Some(ready)),
+                Ok(ready) => return Ok(ControlFlow::Continue(ready)),
                 Err(reason) => {
                     self.end(claimed.ticket(), Outcome::Bounced { reason }, Step::Next).await?;
                 }
+            }
+            if self.turn_is_over() {
+                return Ok(ControlFlow::Break(Rest::Pause(Timestamp::now())));
             }
         }
     }
@@ -200,10 +215,21 @@ impl Worker {
     async fn send(&mut self, ready: Ready) -> Result<Step, LaneError> {
         let ticket = ready.ticket;
         let envelope = ready.envelope(&self.sender);
-        let offered = match offer(&self.ctx, &self.sender, &mut self.connection, &envelope).await {
-            Ok(offered) => offered,
-            Err(refusal) => return self.refused(ticket, refusal).await,
+        let opening = self.connection.is_none();
+        let offered = tokio::select! {
+            biased;
+            // Nothing is marked yet: a server that takes its time does not keep a process from ending.
+            () = self.ctx.stop.cancelled() => None,
+            offered = offer(&self.ctx, &self.sender, &mut self.connection, &envelope) => Some(offered),
         };
+        let offered = match offered {
+            Some(Ok(offered)) => offered,
+            Some(Err(refusal)) => return self.refused(ticket, refusal).await,
+            None => return self.cut_off(ticket).await,
+        };
+        if opening {
+            self.until = Instant::now() + self.ctx.turn;
+        }
         // Made ready before the mark: what is marked is handed over at once.
         if self.connection.as_ref().is_some_and(SmtpConnection::takes_ahead) {
             self.ahead = self.following();
@@ -214,6 +240,12 @@ impl Worker {
         };
         let outcome = self.deliver(mark, offered, &ready).await;
         self.delivered(ticket, outcome).await
+    }
+
+    /// The process ends while a recipient is offered: nobody knows where the conversation stands, and nothing was sent.
+    async fn cut_off(&mut self, ticket: Ticket) -> Result<Step, LaneError> {
+        self.connection = None;
+        self.end(ticket, Outcome::GivenBack, Step::End(Rest::Pause(Timestamp::now()))).await
     }
 
     /// The mark, in one commit with the last outcome. After a failed commit nobody knows whether it is stored: the
@@ -264,7 +296,7 @@ impl Worker {
 
     /// The delivery that follows without a pause. One that cannot be composed is left to its turn.
     fn following(&mut self) -> Option<Ready> {
-        if self.sender.max_wait_seconds > 0 || self.ctx.stop.is_cancelled() {
+        if self.sender.max_wait_seconds > 0 || self.ctx.stop.is_cancelled() || self.turn_is_over() {
             return None;
         }
         let ready = self.make_ready(self.queue.front()?).ok()?;
@@ -323,7 +355,8 @@ impl Worker {
                 self.end(ticket, Outcome::Bounced { reason: words }, pause).await
             }
             Some(Trouble::Sender(fault)) => {
-                self.end(ticket, Outcome::GivenBack, Step::End(Rest::Closed(fault.reason()))).await
+                let rest = Rest::Closed { reason: fault.reason(), tried: self.sender.tried };
+                self.end(ticket, Outcome::GivenBack, Step::End(rest)).await
             }
             Some(Trouble::Connection) | None => {
                 self.connection = None;
@@ -357,41 +390,4 @@ impl Worker {
         let micros = rand::rng().random_range(least * 1_000_000..=most * 1_000_000);
         Step::End(Rest::Pause(Timestamp::now().plus(std::time::Duration::from_micros(micros))))
     }
-}
-
-/// Why nothing could be handed over.
-#[derive(Debug, thiserror::Error)]
-enum Refusal {
-    #[error(transparent)]
-    Open(#[from] OpenError),
-    #[error(transparent)]
-    Offer(#[from] OfferError),
-}
-
-/// An open connection on which the recipient was accepted. One that had served and was closed meanwhile is replaced once.
-async fn offer(
-    ctx: &LaneContext,
-    sender: &Sender,
-    connection: &mut Option<SmtpConnection>,
-    envelope: &Envelope<'_>,
-) -> Result<Offered, Refusal> {
-    if let Some(kept) = connection {
-        match kept.offer(envelope).await {
-            Ok(offered) => return Ok(offered),
-            Err(OfferError::Broken(_)) if kept.served() > 0 => *connection = None,
-            Err(error) => {
-                if !kept.is_usable() {
-                    *connection = None;
-                }
-                return Err(error.into());
-            }
-        }
-    }
-    let opened = SmtpConnection::open(&ctx.state.dialer, &sender.endpoint(), &ctx.timeouts).await?;
-    let opened = connection.insert(opened);
-    let offered = opened.offer(envelope).await;
-    if !opened.is_usable() {
-        *connection = None;
-    }
-    Ok(offered?)
 }

@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use sea_orm::{DbErr, QueryResult};
+use sea_orm::{ColumnTrait as _, DbErr, QueryFilter as _, QueryResult};
 use uuid::Uuid;
 
 use super::ledger::{
@@ -14,8 +14,12 @@ use crate::{
     clock::Timestamp,
     db::{Db, RowLock, lock_sql},
     errors::ApiResult,
-    models::{campaigns, smtp_credentials, states::DisabledReason},
-    tenancy::{Conn, SystemScope},
+    models::{
+        campaigns,
+        smtp_credentials::{self, Column, Tried},
+        states::DisabledReason,
+    },
+    tenancy::{Conn, Scope, SystemScope},
 };
 
 /// How soon a lane whose mailbox was not read is looked at again, if its reading does not wake it.
@@ -44,7 +48,12 @@ pub enum Rest {
     /// The server could not be reached or sent us away: until then, and one failure more.
     Trouble(Timestamp),
     /// The server does not let this sender send.
-    Closed(DisabledReason),
+    Closed {
+        /// Why.
+        reason: DisabledReason,
+        /// The sender that it was asked for.
+        tried: Tried,
+    },
 }
 
 /// Takes up to `most` lanes that are awake and held by nobody, but none of `leaving`: what this process may have left
@@ -123,13 +132,14 @@ pub async fn release(
         ledger::lock_soon(system).await?;
         hold_campaign(system, lane.campaign_id).await?;
         let now = Timestamp::now();
-        let left = leave(system, process, lane, (rest, served), fresh, now).await?;
         let scope = system.account(lane.account_id);
+        let rest = unless_corrected(&scope, lane, *rest, now).await?;
+        let left = leave(system, process, lane, (&rest, served), fresh, now).await?;
         match rest {
             // Left before, and the answer was lost: it may have been enabled again since.
-            Rest::Closed(_) if !left => {}
-            Rest::Closed(reason) => {
-                let closed = smtp_credentials::disable(&scope, lane.credential_id, *reason, now).await?;
+            Rest::Closed { .. } if !left => {}
+            Rest::Closed { reason, .. } => {
+                let closed = smtp_credentials::disable(&scope, lane.credential_id, reason, now).await?;
                 if let Some(closed) = closed {
                     let paused = closed.paused.is_some();
                     tracing::warn!(lane = %lane.credential_id, reason = reason.as_str(), paused, "credential disabled");
@@ -144,6 +154,18 @@ pub async fn release(
         Ok(())
     })
     .await
+}
+
+/// A sender that was corrected while its server refused what it was before is tried again. Whoever corrects it locks its
+/// campaign, which is locked here.
+async fn unless_corrected(scope: &Scope, lane: &Lane, rest: Rest, now: Timestamp) -> Result<Rest, DbErr> {
+    let Rest::Closed { tried, .. } = rest else { return Ok(rest) };
+    let row = scope.find::<smtp_credentials::Entity>().filter(Column::Id.eq(lane.credential_id));
+    let corrected = row.one(&scope.db()).await?.is_some_and(|row| !tried.is(&row));
+    if corrected {
+        tracing::info!(lane = %lane.credential_id, "a credential was corrected while it was refused");
+    }
+    Ok(if corrected { Rest::Pause(now) } else { rest })
 }
 
 /// Keeps everybody else from the campaign's rows. Deleted ones too: their lanes are left like others.
@@ -166,13 +188,13 @@ async fn leave(
     let (wake, next_send) = match rest {
         Rest::UntilDue => (next_due(system, lane, now, fresh).await?, None),
         Rest::Pause(until) | Rest::Trouble(until) => (Some(until.micros()), Some(until.micros())),
-        Rest::Closed(_) => (None, None),
+        Rest::Closed { .. } => (None, None),
     };
     let failures = match rest {
         Rest::Trouble(_) if served => 1,
         Rest::Trouble(_) => lane.failures.saturating_add(1),
-        Rest::UntilDue | Rest::Pause(_) | Rest::Closed(_) if served => 0,
-        Rest::UntilDue | Rest::Pause(_) | Rest::Closed(_) => lane.failures,
+        Rest::UntilDue | Rest::Pause(_) | Rest::Closed { .. } if served => 0,
+        Rest::UntilDue | Rest::Pause(_) | Rest::Closed { .. } => lane.failures,
     };
     let left = system
         .execute(
@@ -312,20 +334,6 @@ async fn blocked_until(system: &SystemScope, lane: &Lane, now: Timestamp) -> Res
     // What is on its way, or uncertain, has the last places, and may keep them for long.
     let full = sends + row.try_get::<i64>("", "reserved")? >= limit;
     Ok(if full { now.plus(LOOK_AGAIN).micros().min(end) } else { soon })
-}
-
-/// Wakes the open lanes of campaigns.
-///
-/// # Errors
-/// What the database refuses.
-pub async fn wake(system: &SystemScope, campaign_id: Uuid, at: Timestamp) -> Result<(), DbErr> {
-    let lock = lock_sql(system.backend(), RowLock::Update);
-    let sql = format!(
-        "UPDATE smtp_credentials SET wake_at = $2 WHERE id IN (SELECT id FROM smtp_credentials \
-         WHERE campaign_id = $1 AND disabled_at IS NULL AND deleted_at IS NULL \
-         AND (wake_at IS NULL OR wake_at > $2) ORDER BY id{lock})"
-    );
-    system.execute(&sql, [campaign_id.into(), at.micros().into()]).await.map(drop)
 }
 
 /// Lanes that are held in the name of somebody who does not work on them.

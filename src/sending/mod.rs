@@ -23,6 +23,7 @@ pub mod lane;
 pub mod lanes;
 pub mod ledger;
 pub mod links;
+mod offer;
 pub mod plain_text;
 pub mod points;
 pub mod preview;

@@ -9,7 +9,7 @@ use uuid::Uuid;
 use super::{aside::aside_for_lane, lanes::Lane, render::StepTemplates, smtp::Endpoint};
 use crate::{
     crypto::{Place, Secret},
-    models::{email_address::EmailAddress, header_text::HeaderText},
+    models::{email_address::EmailAddress, header_text::HeaderText, smtp_credentials::Tried},
     state::AppState,
     tenancy::{Conn, SystemScope},
 };
@@ -51,6 +51,8 @@ pub struct Sender {
     pub min_wait_seconds: u64,
     /// The longest.
     pub max_wait_seconds: u64,
+    /// What it was when it was read.
+    pub tried: Tried,
 }
 
 impl Sender {
@@ -104,10 +106,14 @@ async fn read(state: &AppState, lane: &Lane) -> Result<Option<(Arc<Program>, Sen
     let from_email: String = row.try_get("", "from_email")?;
     let from_name: String = row.try_get("", "from_name")?;
     let wait = |column| Ok::<_, DbErr>(u64::try_from(row.try_get::<i32>("", column)?).unwrap_or(0));
+    let (host, username): (String, String) =
+        (row.try_get("", "smtp_host")?, row.try_get("", "smtp_username")?);
+    let port: i32 = row.try_get("", "smtp_port")?;
     let sender = Sender {
-        host: row.try_get("", "smtp_host")?,
-        port: u16::try_from(row.try_get::<i32>("", "smtp_port")?).map_err(unreadable)?,
-        username: row.try_get("", "smtp_username")?,
+        tried: Tried::of(&host, port, &username, &sealed, &from_email),
+        host,
+        port: u16::try_from(port).map_err(unreadable)?,
+        username,
         password,
         from: EmailAddress::parse(&from_email).map_err(|_| unreadable("from_email"))?,
         from_name: HeaderText::parse(&from_name, 255).map_err(|_| unreadable("from_name"))?,

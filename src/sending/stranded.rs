@@ -4,13 +4,11 @@
 use sea_orm::DbErr;
 use uuid::Uuid;
 
-use super::{
-    lanes::{hold_campaign, wake},
-    ledger::lock_soon,
-};
+use super::{lanes::hold_campaign, ledger::lock_soon};
 use crate::{
     clock::Timestamp,
     db::Db,
+    models::smtp_credentials,
     tenancy::{Conn, SystemScope},
 };
 
@@ -26,7 +24,7 @@ const WAIT_FOR_LANE: i64 = 24 * 3_600 * 1_000_000;
 pub async fn move_stranded(db: &Db, now: Timestamp) -> Result<u64, DbErr> {
     let lanes = SystemScope::new(Conn::Pool(db.pool().clone()))
         .query(
-            "SELECT s.id, s.campaign_id FROM smtp_credentials s \
+            "SELECT s.id, s.account_id, s.campaign_id FROM smtp_credentials s \
              WHERE (s.deleted_at IS NOT NULL OR s.disabled_at <= $1) \
              AND EXISTS (SELECT 1 FROM enrollments e WHERE e.smtp_credential_id = s.id AND e.progress = 'waiting' \
                  AND (s.deleted_at IS NOT NULL OR NOT e.lane_moved)) \
@@ -38,11 +36,12 @@ pub async fn move_stranded(db: &Db, now: Timestamp) -> Result<u64, DbErr> {
     let (mut moved, mut refused) = (0, Ok(()));
     for row in &lanes {
         let (lane, campaign) = (row.try_get("", "id")?, row.try_get("", "campaign_id")?);
+        let account = row.try_get("", "account_id")?;
         let done = SystemScope::in_transaction(db, async |system| {
             lock_soon(system).await?;
             hold_campaign(system, campaign).await?;
             let moved = move_off(system, lane, now).await?;
-            wake(system, campaign, now).await?;
+            smtp_credentials::wake_lanes(&system.account(account), campaign, now).await?;
             Ok::<_, DbErr>(moved)
         });
         match done.await {

@@ -1,7 +1,7 @@
 //! Mail servers that greet with nonsense, send us away, put everybody off or fall silent: nobody is blamed for it, nobody
 //! is written to twice, and another account's mail goes out meanwhile. Waits are ended by changing rows.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use ampout::clock::Timestamp;
 use rstest::rstest;
@@ -179,7 +179,10 @@ async fn a_server_that_does_not_greet_holds_up_neither_another_account_nor_a_sto
         bob_is_served(&w).await;
         // Pausing needs no answer from the server, and stopping gives back what was only claimed.
         w.alice.made(&format!("/campaigns/{id}/pause"), &serde_json::json!({})).await;
+        let began = Instant::now();
         engine.stop().await;
+        // SHUTDOWN_SECONDS is 25, and most of them are for what is marked.
+        assert!(began.elapsed() < Duration::from_secs(10), "{:?}", began.elapsed());
         assert_eq!(w.number(held, []).await, 0);
         assert_eq!(sink.count(), 0);
     })

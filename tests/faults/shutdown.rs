@@ -1,5 +1,7 @@
 //! SIGTERM: nothing new is begun, what is claimed is given back, what is marked is finished in its time.
 
+use std::time::{Duration, Instant};
+
 use testkit::{
     child::Child,
     sink::{Matcher, Point, Sink},
@@ -49,6 +51,35 @@ async fn a_process_that_is_told_to_end_finishes_what_is_marked_and_gives_back_th
         until_status(&w.alice, &id, "completed").await;
         for person in &people {
             assert_eq!(sink.messages_to(person).len(), 1, "{person}");
+        }
+    })
+    .await;
+}
+
+/// Its recipient is offered and not yet taken: nothing is marked, so nothing is waited for.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_server_that_does_not_answer_before_the_mark_keeps_no_process_from_ending() {
+    world(|w| async move {
+        let sink = Sink::start().await.unwrap();
+        let people = addresses("ok", PEOPLE);
+        let hold = sink.hold(Point::AfterRcpt, Matcher::recipient(&people[1]));
+        let id = dispatched(&w.alice, &campaign(&[credential(&sink, "one@sender.test")], 1), &people).await;
+        let theirs = dispatched(&w.bob, &campaign(&[credential(&sink, "bob@sender.test")], 1), &people).await;
+        let engine = Engine::start(&w.ctx);
+        hold.reached_by(2, DEADLINE).await.unwrap();
+        let began = Instant::now();
+        engine.stop().await;
+        // SHUTDOWN_SECONDS is 25, and most of them are for what is marked.
+        assert!(began.elapsed() < Duration::from_secs(10), "{:?}", began.elapsed());
+        assert_eq!((states(&w).await, sink.count()), ((2, 0, 8), 2));
+        holds_nothing(&w).await;
+        hold.release();
+        let engine = Engine::start(&w.ctx);
+        until_status(&w.alice, &id, "completed").await;
+        until_status(&w.bob, &theirs, "completed").await;
+        engine.stop().await;
+        for person in &people {
+            assert_eq!(sink.messages_to(person).len(), 2, "{person}");
         }
     })
     .await;

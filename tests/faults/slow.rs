@@ -50,6 +50,7 @@ async fn worked(w: &World) -> (Rest, bool) {
         liveness: process.liveness.clone(),
         stop: CancellationToken::new(),
         timeouts: timeouts(),
+        turn: DEADLINE,
     };
     let rested = tokio::time::timeout(DEADLINE, lane::run(ctx, lane)).await;
     writing.await.unwrap();
@@ -88,6 +89,21 @@ async fn a_server_that_says_a_byte_a_second_is_given_up_and_nothing_counts_as_se
         assert_eq!(w.number("SELECT sends FROM account_periods", []).await, 0);
         let uncertain = i64::from(state == "uncertain");
         assert_eq!(w.number("SELECT reserved FROM account_periods", []).await, uncertain);
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_server_that_falls_silent_on_a_connection_that_served_is_not_dialled_anew() {
+    world(|w| async move {
+        let sink = Sink::start().await.unwrap();
+        let people = addresses("ok", PEOPLE);
+        let hold = sink.hold(Point::AfterRcpt, Matcher::recipient(&people[1]));
+        dispatched(&w.alice, &campaign(&[credential(&sink, "one@sender.test")], 1), &people).await;
+        let (rest, served) = worked(&w).await;
+        assert!(matches!(rest, Rest::Trouble(_)) && served, "{rest:?}");
+        assert_eq!((sink.count(), sink.connections().len(), hold.count()), (1, 1, 1));
+        assert_eq!(w.number("SELECT count(*) FROM deliveries WHERE state = 'queued'", []).await, 2);
     })
     .await;
 }

@@ -7,4 +7,5 @@ mod moving;
 mod outcomes;
 mod pacing;
 mod tls;
+mod turns;
 mod waiting;

@@ -1,7 +1,8 @@
 //! What arrives, and what becomes of what does not.
 
 use rstest::rstest;
-use testkit::sink::{Greeting, Sink};
+use serde_json::json;
+use testkit::sink::{Auth, Greeting, Matcher, Point, Sink};
 
 use crate::support::{World, campaign::*, world};
 
@@ -76,7 +77,7 @@ async fn a_refused_recipient_bounces_and_a_deferred_one_waits() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_535_disables_the_credential_pauses_the_campaign_and_blames_nobody() {
     engine_world(|w, engine, sink| async move {
-        sink.set_auth(testkit::sink::Auth::Refuse("535 5.7.8 no".into()));
+        sink.set_auth(Auth::Refuse("535 5.7.8 no".into()));
         let id =
             dispatched(&w.alice, &campaign(&[credential(&sink, "one@sender.test")], 1), &addresses("ok", 5))
                 .await;
@@ -212,6 +213,32 @@ async fn who_is_put_off_an_eighth_time_bounces_with_the_servers_words() {
         assert_eq!(row["status"], "bounced");
         assert!(row["bounce_reason"].as_str().unwrap().starts_with("451"), "{row}");
         assert_eq!(w.number("SELECT sends + reserved FROM account_periods", []).await, 0);
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_password_corrected_while_the_old_one_is_refused_is_tried_and_not_disabled() {
+    engine_world(|w, engine, sink| async move {
+        // Both have read the old password, and are not yet greeted.
+        let hold = sink.hold(Point::AfterConnect, Matcher::Any);
+        let lane = [credential(&sink, "one@sender.test")];
+        let id = dispatched(&w.alice, &campaign(&lane, 1), &addresses("ok", 3)).await;
+        let theirs = dispatched(&w.bob, &campaign(&lane, 1), &addresses("bob", 3)).await;
+        hold.reached_by(2, DEADLINE).await.unwrap();
+        sink.set_auth(Auth::Required { user: "user".to_owned(), password: "corrected".to_owned() });
+        let path = format!("/campaigns/{id}/smtp_credentials");
+        let mine = w.alice.seen(&path).await[0]["id"].as_str().unwrap().to_owned();
+        let corrected = json!({ "smtp_credential": { "smtp_password": "corrected" } });
+        w.alice.patch(&format!("{path}/{mine}"), &corrected).await.assert_status_ok();
+        hold.release();
+        let seen = until_status(&w.alice, &id, "completed").await;
+        assert!(seen["credentials"][0]["disabled_at"].is_null(), "{seen}");
+        // What was not corrected is to blame.
+        let seen = until_status(&w.bob, &theirs, "paused").await;
+        assert!(seen["credentials"][0]["disabled_at"].is_string(), "{seen}");
+        assert_eq!(sink.count(), 3);
+        engine.stop().await;
     })
     .await;
 }

@@ -62,14 +62,14 @@ impl SmtpConnection {
         let group = format!("{}{mail}{rcpt}", if reset { "RSET\r\n" } else { "" });
         self.write(&group, until).await?;
         if reset {
-            positive(Phase::Mail, self.read(until).await?)?;
+            was_reset(self.read(until).await?)?;
         }
         self.read_offer(until).await
     }
 
     async fn offer_in_turn(&mut self, mail: &str, rcpt: &str, until: Instant) -> Result<Offered, OfferError> {
         if std::mem::take(&mut self.needs_reset) {
-            positive(Phase::Mail, self.ask("RSET\r\n", until).await?)?;
+            was_reset(self.ask("RSET\r\n", until).await?)?;
         }
         positive(Phase::Mail, self.ask(mail, until).await?)?;
         positive(Phase::Rcpt, self.ask(rcpt, until).await?)?;
@@ -327,6 +327,18 @@ fn positive(phase: Phase, reply: Reply) -> Result<(), OfferError> {
         Ok(())
     } else if reply.is_temporary() || reply.is_permanent() {
         Err(OfferError::Refused { phase, reply })
+    } else {
+        Err(Broken::Protocol.into())
+    }
+}
+
+/// RSET cannot be refused (RFC 5321, section 4.1.1.5): a server that does is out of step, and two more replies may be on
+/// their way. One that sends us away is understood.
+fn was_reset(reply: Reply) -> Result<(), OfferError> {
+    if reply.is_positive() {
+        Ok(())
+    } else if reply.is_closing() {
+        Err(OfferError::Refused { phase: Phase::Mail, reply })
     } else {
         Err(Broken::Protocol.into())
     }

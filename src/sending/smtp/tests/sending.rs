@@ -221,6 +221,28 @@ async fn a_server_without_pipelining_is_asked_in_turn() {
     assert_eq!((kind(&outcome), rest.as_str()), ("accepted", ""));
 }
 
+/// Its replies to MAIL and RCPT would be taken for those to the next.
+#[rstest]
+#[case("502 5.5.2 what\r\n250 ok\r\n250 ok\r\n", false)]
+#[case("421 4.3.2 bye\r\n", true)]
+#[tokio::test]
+async fn a_refused_reset_ends_the_connection(#[case] replies: &'static str, #[case] sent_away: bool) {
+    let [offer, _] = OFFER;
+    let again = [
+        Say("250 ok\r\n550 5.1.1 no\r\n"),
+        Hear("RSET\r\nMAIL FROM:<a@x.test> SIZE=6\r\nRCPT TO:<c@y.test>\r\n"),
+        Say(replies),
+    ];
+    let ((error, usable), _) = converse(&script(&[&HELLO, &[offer], &again]), async |mut connection| {
+        assert_eq!(connection.offer(&ENVELOPE).await.unwrap_err().reply().map(Reply::code), Some(550));
+        let error = connection.offer(&NEXT).await.unwrap_err();
+        (error, connection.is_usable())
+    })
+    .await;
+    assert_eq!((error.reply().is_some(), usable), (sent_away, false), "{error:?}");
+    assert_eq!(error.trouble(), Trouble::Connection);
+}
+
 #[rstest]
 #[case("a@x.test>\r\nRCPT TO:<evil@y.test", "b@y.test")]
 #[case("a@x.test", "b@y.test\r\nDATA")]
