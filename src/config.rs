@@ -12,7 +12,7 @@ use serde_json::Value;
 
 pub use stripe::{PlanPrice, StripeSettings};
 
-use crate::{http::client_ip::TrustedProxies, mailers::RelaySettings};
+use crate::{http::client_ip::TrustedProxies, inbox::poll, mailers::RelaySettings};
 
 /// The highest limit on requests: as good as none.
 const MOST_REQUESTS: u32 = 1_000_000_000;
@@ -95,6 +95,8 @@ pub struct InboxSettings {
     pub fresh: Duration,
     /// How long a server may take to let in, and then for each command. No variable: only tests hurry.
     pub patience: Duration,
+    /// Bytes read on one connection after which what is left is read on the next. No variable, as before.
+    pub enough: u64,
 }
 
 /// How the engine works.
@@ -235,6 +237,7 @@ impl Settings {
             inbox: InboxSettings {
                 poll: seconds("INBOX_POLL_SECONDS", &raw.inbox_poll_seconds, 1, 86_400)?,
                 patience: INBOX_PATIENCE,
+                enough: poll::ENOUGH,
                 fresh: seconds("INBOX_FRESH_SECONDS", &raw.inbox_fresh_seconds, 1, 604_800)?,
             },
             error_docs_base: web_address("ERROR_DOCS_BASE", &raw.error_docs_base)?,

@@ -50,16 +50,6 @@ impl Page {
         };
         select.order_by_desc(id).limit(self.fetch())
     }
-
-    /// Oldest first, by the id column.
-    #[must_use]
-    pub fn apply_ascending<E: EntityTrait, C: ColumnTrait>(self, select: Select<E>, id: C) -> Select<E> {
-        let select = match self.after {
-            Some(after) => select.filter(id.gt(after)),
-            None => select,
-        };
-        select.order_by_asc(id).limit(self.fetch())
-    }
 }
 
 impl Default for Page {
@@ -111,9 +101,9 @@ mod tests {
         );
         let next = Page::new(2, Some(Uuid::nil())).unwrap();
         assert_eq!(
-            sql(next.apply_ascending(select, rows::Column::Id)),
-            "SELECT \"rows\".\"id\" FROM \"rows\" WHERE \"rows\".\"id\" > \
-             '00000000-0000-0000-0000-000000000000' ORDER BY \"rows\".\"id\" ASC LIMIT 3"
+            sql(next.apply(select, rows::Column::Id)),
+            "SELECT \"rows\".\"id\" FROM \"rows\" WHERE \"rows\".\"id\" < \
+             '00000000-0000-0000-0000-000000000000' ORDER BY \"rows\".\"id\" DESC LIMIT 3"
         );
     }
 }

@@ -55,6 +55,7 @@ pub async fn broken(app: &App, sink: &Sink, witness: &Witness, enrolled: u64) ->
     let uncertain = count("SELECT count(*) FROM deliveries WHERE state = 'uncertain'").await?;
     let messages = i64::try_from(tally.messages)?;
     say(&format!("arrived={messages} sent={sent} uncertain={uncertain} refused={}", tally.refused))?;
+    broken.extend(s3_without_proof(app, witness).await?);
     let mut must = |holds: bool, what: String| {
         if !holds {
             broken.push(what);
@@ -90,6 +91,19 @@ pub async fn broken(app: &App, sink: &Sink, witness: &Witness, enrolled: u64) ->
     let jobs = count("SELECT count(*) FROM jobs").await?;
     say(&format!("rows_of_engine_processes={processes} rows_of_jobs={jobs}"))?;
     Ok(broken)
+}
+
+/// That nobody was written to who left proves nothing where nobody left between two steps, or no second step went out.
+async fn s3_without_proof(app: &App, witness: &Witness) -> Result<Option<String>, Error> {
+    let left = witness.left();
+    let stopped = "SELECT count(*) FROM enrollments WHERE unsubscribed_at IS NOT NULL AND current_step = 1";
+    let stopped = app.database.number(stopped).await?;
+    let followed = "SELECT count(*) FROM deliveries WHERE position > 1 AND state = 'sent'";
+    let followed = app.database.number(followed).await?;
+    let seen = format!("left={left} stopped_between_steps={stopped} followed_up={followed}");
+    say(&seen)?;
+    let proof = left > 0 && stopped > 0 && followed > 0;
+    Ok((!proof).then(|| format!("S3 was not looked at: {seen}")))
 }
 
 const LEFT_OVER: &str = "SELECT count(*) FROM enrollments WHERE progress NOT IN ('finished', 'uncertain')";

@@ -109,6 +109,11 @@ impl Witness {
         self.with(|seen| seen.by_campaign.get(campaign).copied().unwrap_or_default())
     }
 
+    /// How many unsubscribed and were looked out for since.
+    pub fn left(&self) -> usize {
+        self.with(|seen| seen.left.len())
+    }
+
     /// What was seen and must not be.
     pub fn broken(&self) -> Vec<String> {
         self.with(|seen| seen.broken.clone())

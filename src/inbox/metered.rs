@@ -15,7 +15,7 @@ pub(super) const MOST_LITERAL: u64 = 512 * 1024;
 /// with each piece of it that comes, so that a long one costs more than its length.
 const MOST_LINE: u64 = 512 * 1024;
 /// All that is read on one connection.
-const MOST_READ: u64 = 64 * 1024 * 1024;
+pub(super) const MOST_READ: u64 = 64 * 1024 * 1024;
 
 /// Where the reader stands in what a server sends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -101,6 +101,11 @@ pub(super) struct Metered<S> {
 impl<S> Metered<S> {
     pub(super) const fn new(inner: S) -> Self {
         Self { inner, meter: Meter::new() }
+    }
+
+    /// How many bytes were read.
+    pub(super) const fn read(&self) -> u64 {
+        self.meter.read
     }
 }
 

@@ -10,6 +10,7 @@ use super::{
     apply::{Applied, Target, apply},
     classify::{Mail, classify, needs_body},
     lease::{self, Leased, Left},
+    metered::{MOST_LITERAL, MOST_READ},
     session::{Fetched, Session},
 };
 use crate::{
@@ -33,6 +34,10 @@ const POLL: Duration = Duration::from_secs(240);
 const AT_ONCE: usize = 20;
 /// Mails of one poll; what is left is read by the next, at once.
 const MOST: usize = 500;
+/// Bytes of one poll, behind which no FETCH is begun: 500 notices can be more than a connection is let read.
+pub(crate) const ENOUGH: u64 = MOST_READ / 2;
+/// Headers and beginnings of the last ones, as long as is taken at all, still fit.
+const _: () = assert!(ENOUGH + 2 * AT_ONCE as u64 * MOST_LITERAL < MOST_READ);
 /// Passwords that are tried: several credentials may name one mailbox, and one of them may be out of date.
 const PASSWORDS: usize = 3;
 /// SINCE compares days without their time zones (RFC 3501, section 6.4.4).
@@ -182,6 +187,9 @@ impl Reader<'_> {
         // After a failure one by one, so that it is known which mail it is.
         let careful = self.mailbox.failures > 0;
         for some in uids.chunks(if careful { 1 } else { AT_ONCE }) {
+            if session.read() >= self.state.settings.inbox.enough {
+                return Ok(Left::More);
+            }
             if let Err(Failed { uid, ended }) = self.read_some(session, validity, some).await {
                 if let Some(uid) = uid {
                     self.note_failure((validity, uid), &ended, &uids).await?;

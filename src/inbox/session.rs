@@ -77,6 +77,11 @@ impl Session {
         Ok(Examined { uid_validity, uid_next: next })
     }
 
+    /// How many bytes were read on its connection.
+    pub(super) fn read(&mut self) -> u64 {
+        self.client.get_mut().read()
+    }
+
     /// The mails behind this UID, lowest first.
     pub(super) async fn search_after(&mut self, uid: u32) -> Result<Vec<u32>, VerifyError> {
         let from = uid.saturating_add(1);

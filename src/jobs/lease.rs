@@ -127,7 +127,7 @@ fn cut(reason: &str) -> String {
 }
 
 /// Fails a job for good, together with what follows from that. `also` is a further condition on its row.
-async fn give_up(
+pub(super) async fn give_up(
     db: &Db,
     claim: &Claim,
     reason: &str,

@@ -34,6 +34,12 @@ pub const MAX_ATTEMPTS: i32 = 8;
 /// The same for one that goes on where it was: many restarts on the way are no reason to give it up.
 pub const RESUMABLE_ATTEMPTS: i32 = 20;
 
+/// Why a job is given up at its first failure: a worker answers this (`loco_rs::Error::wrap`) where no other try can do what
+/// this one could not.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub struct Hopeless(pub String);
+
 /// A job to be stored. `name` is the worker's class name, `args` what its `perform` takes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Job {

@@ -13,6 +13,7 @@ use tokio::{sync::Semaphore, task::JoinSet};
 use tokio_util::sync::CancellationToken;
 
 use super::{
+    Hopeless,
     handlers::Handlers,
     lease::{self, Claim, Fenced, LEASE},
 };
@@ -78,6 +79,10 @@ async fn run_claimed(db: &Db, handlers: &Handlers, claim: &Claim) {
             tracing::warn!(job = %claim.id, name = claim.name, attempt = claim.attempts, reason, "job attempt failed");
             lease::fail_attempt(db, claim, &reason, handlers.find_given_up(&claim.name)).await
         }
+        Performed::Hopeless(reason) => {
+            tracing::error!(job = %claim.id, name = claim.name, attempt = claim.attempts, reason, "job given up");
+            lease::give_up(db, claim, &reason, "", handlers.find_given_up(&claim.name)).await
+        }
         Performed::LeaseLost => Ok(Fenced::Lost),
     };
     match recorded {
@@ -93,6 +98,8 @@ async fn run_claimed(db: &Db, handlers: &Handlers, claim: &Claim) {
 enum Performed {
     Done,
     Failed(String),
+    /// Failed, and would at every other try.
+    Hopeless(String),
     LeaseLost,
 }
 
@@ -112,9 +119,18 @@ async fn perform(db: &Db, handler: Option<Arc<JobHandler>>, claim: &Claim) -> Pe
 async fn attempt(work: impl Future<Output = loco_rs::Result<()>>, longest: Duration) -> Performed {
     match tokio::time::timeout(longest, AssertUnwindSafe(work).catch_unwind()).await {
         Ok(Ok(Ok(()))) => Performed::Done,
-        Ok(Ok(Err(error))) => Performed::Failed(error.to_string()),
+        Ok(Ok(Err(error))) => failed(error),
         Ok(Err(_)) => Performed::Failed("the worker panicked".to_owned()),
         Err(_) => Performed::Failed("the worker did not end".to_owned()),
+    }
+}
+
+fn failed(error: loco_rs::Error) -> Performed {
+    match error {
+        // With RUST_BACKTRACE=1.
+        loco_rs::Error::WithBacktrace { inner, .. } => failed(*inner),
+        loco_rs::Error::Any(error) if error.is::<Hopeless>() => Performed::Hopeless(error.to_string()),
+        other => Performed::Failed(other.to_string()),
     }
 }
 
@@ -142,5 +158,20 @@ mod tests {
         let hangs = attempt(std::future::pending(), Duration::from_millis(1)).await;
         assert_eq!(hangs, Performed::Failed("the worker did not end".to_owned()));
         assert_eq!(attempt(async { Ok(()) }, LONGEST).await, Performed::Done);
+    }
+
+    #[tokio::test]
+    async fn only_what_is_called_hopeless_is_given_up_at_once() {
+        let hopeless = || loco_rs::Error::wrap(Hopeless("no".to_owned()));
+        let wrapped = loco_rs::Error::WithBacktrace {
+            inner: Box::new(hopeless()),
+            backtrace: Box::new(std::backtrace::Backtrace::disabled()),
+        };
+        for error in [hopeless(), wrapped] {
+            let ended = attempt(async { Err(error) }, LONGEST).await;
+            assert_eq!(ended, Performed::Hopeless("no".to_owned()));
+        }
+        let passing = attempt(async { Err(loco_rs::Error::string("no")) }, LONGEST).await;
+        assert_eq!(passing, Performed::Failed("no".to_owned()));
     }
 }

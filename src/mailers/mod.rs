@@ -21,7 +21,7 @@ pub use mail::{Envelope, Mail, enqueue};
 pub use relay::{Relay, RelayError, RelaySettings};
 pub use templates::{Templates, TemplatesError};
 
-use crate::{models::accounts::Account, state::AppState};
+use crate::{jobs::Hopeless, models::accounts::Account, state::AppState};
 
 /// Sends what [`enqueue`] stored. Loco's own way to its transport is not used: it would go on without TLS or insist on it,
 /// where we do what the operator allows, and it has no time limit.
@@ -32,9 +32,10 @@ impl Mailer for SystemMailer {
     /// Through the relay of `SYSTEM_SMTP_URL`. Where none is set there is nothing to do.
     async fn deliver_now(ctx: &AppContext, email: &Email) -> Result<()> {
         match &AppState::of(ctx)?.relay {
-            Some(relay) => {
-                Ok(relay.deliver(email).await.map_err(|error| Error::Message(error.to_string()))?)
-            }
+            Some(relay) => relay.deliver(email).await.map_err(|error| match error.to_string() {
+                words if error.is_lasting() => Error::wrap(Hopeless(words)),
+                words => Error::Message(words),
+            }),
             None => Ok(()),
         }
     }

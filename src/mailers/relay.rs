@@ -1,7 +1,7 @@
 //! The operator's mail server for system mail: one connection a mail, with or without TLS as the address says and the
 //! operator allows, and a time limit over all of it, since lettre's own bounds the connect alone.
 
-use std::{fmt, time::Duration};
+use std::{error::Error as _, fmt, time::Duration};
 
 use lettre::{
     AsyncSmtpTransport, AsyncTransport, Message, Tokio1Executor,
@@ -110,6 +110,32 @@ pub enum RelayError {
     Timeout,
 }
 
+impl RelayError {
+    /// Whether no other try helps: the mail cannot be written, or the server will not have it for its recipient. What the
+    /// operator may mend (a login, a sender that is not let send) is none of that.
+    pub fn is_lasting(&self) -> bool {
+        match self {
+            Self::Message(_) => true,
+            Self::Refused(error) if error.is_permanent() => {
+                let words = error.source().map(ToString::to_string).unwrap_or_default();
+                error.status().is_some_and(|code| blames_recipient(u16::from(code), &words))
+            }
+            Self::Setup(_) | Self::Unusable(_) | Self::Refused(_) | Self::Timeout => false,
+        }
+    }
+}
+
+/// Whether a 5yz is about the recipient's address or mailbox: by its enhanced status (RFC 3463; 1.7 and 1.8 are about the
+/// sender's address), and else by its code (RFC 5321, section 4.2.3).
+fn blames_recipient(code: u16, words: &str) -> bool {
+    let status = words.split_whitespace().next().and_then(|word| word.strip_prefix("5."));
+    match status.and_then(|status| status.split_once('.')) {
+        Some(("1", detail)) => !matches!(detail, "7" | "8"),
+        Some((subject, _)) => subject == "2",
+        None => matches!(code, 550 | 551 | 553),
+    }
+}
+
 /// Sends mail through the operator's server; cheap to clone.
 #[derive(Clone)]
 pub struct Relay {
@@ -213,4 +239,35 @@ fn tls_parameters(host: &str) -> Result<TlsParameters, smtp::Error> {
     let native = rustls_native_certs::load_native_certs().certs;
     let roots = native.into_iter().filter_map(|root| Certificate::from_der(root.to_vec()).ok());
     roots.fold(builder, TlsParametersBuilder::add_root_certificate).build()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_recipient_that_is_not_there_is_told_from_what_the_operator_may_mend() {
+        let lasting = [
+            (550, "5.1.1 no such mailbox"),
+            (553, "5.1.3 bad address"),
+            (552, "5.2.2 full for good"),
+            (550, "no such user here"),
+            (551, ""),
+        ];
+        for (code, words) in lasting {
+            assert!(blames_recipient(code, words), "{code} {words}");
+        }
+        let mendable = [
+            (535, "5.7.8 wrong password"),
+            (550, "5.7.1 relay access denied"),
+            (550, "5.1.8 sender unknown"),
+            (554, "5.7.1 blocked"),
+            (554, "no SMTP service here"),
+            (530, "authenticate first"),
+            (503, "bad sequence"),
+        ];
+        for (code, words) in mendable {
+            assert!(!blames_recipient(code, words), "{code} {words}");
+        }
+    }
 }

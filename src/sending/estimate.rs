@@ -20,6 +20,8 @@ pub struct Lane {
 /// What is to be sent.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Load {
+    /// The present.
+    pub now: Timestamp,
     /// Enrollments whose first step is to be sent.
     pub first_steps: i64,
     /// From when on.
@@ -43,12 +45,31 @@ pub struct Estimate {
     pub finish_at: Timestamp,
 }
 
+impl Load {
+    /// When a lane may send of it.
+    fn free_at(&self, lane: &Lane) -> Timestamp {
+        lane.next_send_at.max(self.due_at)
+    }
+
+    /// First steps that a lane may send on the day on which they fall due. What it has left today is today's alone.
+    fn places(&self, lane: &Lane) -> i64 {
+        let day = self.due_at.day();
+        if self.free_at(lane).day() > day {
+            0
+        } else if day > self.now.day() {
+            lane.daily_limit
+        } else {
+            lane.left_today.max(0)
+        }
+    }
+}
+
 /// Estimates a load.
 pub fn estimate(load: &Load) -> Estimate {
-    let tomorrow = Timestamp::from_day(load.due_at.day() + 1);
+    let next_day = Timestamp::from_day(load.due_at.day() + 1);
     let earliest = |lane: &Lane| {
-        let free = lane.next_send_at.max(load.due_at);
-        if lane.left_today > 0 { free } else { free.max(tomorrow) }
+        let free = load.free_at(lane);
+        if load.places(lane) > 0 { free } else { free.max(next_day) }
     };
     let first_send_at = load.lanes.iter().map(earliest).min().unwrap_or(load.due_at);
     let lanes = i64::try_from(load.lanes.len()).unwrap_or(1).max(1);
@@ -62,9 +83,9 @@ pub fn estimate(load: &Load) -> Estimate {
 /// When daily limits and waits let the last first step go.
 fn last_first_step(load: &Load, first_send_at: Timestamp) -> Timestamp {
     let by_pace = DAY_SECONDS / load.wait_seconds.max(1);
-    let left_today: i64 = load.lanes.iter().map(|lane| lane.left_today.min(by_pace).max(0)).sum();
+    let on_first_day: i64 = load.lanes.iter().map(|lane| load.places(lane).min(by_pace)).sum();
     let per_day: i64 = load.lanes.iter().map(|lane| lane.daily_limit.min(by_pace)).sum::<i64>().max(1);
-    let later = load.first_steps - left_today;
+    let later = load.first_steps - on_first_day;
     if later <= 0 {
         return first_send_at;
     }
@@ -91,6 +112,7 @@ mod tests {
 
     fn load(first_steps: i64, left_today: i64) -> Load {
         Load {
+            now: NOON,
             first_steps,
             due_at: NOON,
             wait_seconds: 100,
@@ -112,6 +134,23 @@ mod tests {
         let found = estimate(&load(15, 0));
         assert_eq!(found.first_send_at, Timestamp::from_day(1));
         assert_eq!(found.finish_at, Timestamp::from_day(2).plus(Duration::from_secs(400)));
+    }
+
+    #[test]
+    fn what_is_left_today_is_spent_on_no_other_day() {
+        let next_noon = NOON.plus(Duration::from_secs(86_400));
+        // Due tomorrow, all ten places are there, whether or not today's are used up.
+        for left_today in [0, 3, 10] {
+            let found = estimate(&Load { due_at: next_noon, ..load(10, left_today) });
+            assert_eq!(found.first_send_at, next_noon, "{left_today} left today");
+            assert_eq!(found.finish_at, next_noon.plus(Duration::from_secs(900)), "{left_today} left today");
+        }
+        let over = estimate(&Load { due_at: next_noon, ..load(11, 10) });
+        assert_eq!(over.finish_at, Timestamp::from_day(2));
+        // Due today, and its lane rests until tomorrow.
+        let rests = vec![Lane { next_send_at: next_noon, left_today: 10, daily_limit: 10 }];
+        let found = estimate(&Load { lanes: rests, ..load(1, 10) });
+        assert_eq!((found.first_send_at, found.finish_at), (next_noon, next_noon));
     }
 
     #[test]

@@ -74,7 +74,6 @@ async fn campaign_facts(
     };
     let facts = |lane: &smtp_credentials::Model| LaneFacts {
         mailbox_unread: unread(lane),
-        enabled: true,
         left_today: left_today(lane, today.get(&lane.id)),
     };
     Ok(CampaignFacts {
@@ -107,6 +106,7 @@ pub async fn estimate_of(scope: &Scope, dispatched: &Dispatched, now: Timestamp)
         daily_limit: lane.daily_limit.into(),
     };
     Ok(estimate(&Load {
+        now,
         first_steps: batches::dispatched_pending(scope, campaign.id).await?,
         due_at: dispatched.due_at,
         wait_seconds: i64::from(campaign.min_wait_seconds.midpoint(campaign.max_wait_seconds)),

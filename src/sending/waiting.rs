@@ -37,11 +37,9 @@ pub enum WaitingReason {
     Uncertain,
 }
 
-/// A lane, as far as waiting depends on it.
+/// A lane that may send, as far as waiting depends on it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct LaneFacts {
-    /// Neither disabled nor deleted.
-    pub enabled: bool,
     /// First steps that it may still send today.
     pub left_today: i64,
     /// Its mailbox was not read lately.
@@ -53,7 +51,7 @@ pub struct LaneFacts {
 pub struct CampaignFacts {
     /// Where it stands.
     pub status: CampaignStatus,
-    /// Its lanes, disabled and deleted ones included.
+    /// Its lanes, without those that are disabled or deleted.
     pub lanes: BTreeMap<Uuid, LaneFacts>,
     /// Whether the account's period is used up.
     pub plan_used_up: bool,
@@ -113,7 +111,7 @@ fn held_up(campaign: &CampaignFacts, enrollment: &EnrollmentFacts) -> WaitingRea
     let mut open = campaign
         .lanes
         .iter()
-        .filter(|(id, lane)| lane.enabled && enrollment.lane.is_none_or(|own| own == **id))
+        .filter(|(id, _)| enrollment.lane.is_none_or(|own| own == **id))
         .map(|(_, lane)| lane)
         .peekable();
     if open.peek().is_none() {
@@ -140,19 +138,19 @@ mod tests {
     const LANE: Uuid = Uuid::from_u128(1);
     const OTHER: Uuid = Uuid::from_u128(2);
 
-    fn campaign(own: LaneFacts, other: LaneFacts) -> CampaignFacts {
+    fn campaign(own: impl Into<Option<LaneFacts>>, other: impl Into<Option<LaneFacts>>) -> CampaignFacts {
+        let lanes = [(LANE, own.into()), (OTHER, other.into())];
         CampaignFacts {
             status: CampaignStatus::Active,
-            lanes: BTreeMap::from([(LANE, own), (OTHER, other)]),
+            lanes: lanes.into_iter().filter_map(|(id, lane)| Some((id, lane?))).collect(),
             plan_used_up: false,
             now: NOW,
         }
     }
 
-    const OPEN: LaneFacts = LaneFacts { enabled: true, left_today: 1, mailbox_unread: false };
+    const OPEN: LaneFacts = LaneFacts { left_today: 1, mailbox_unread: false };
     const UNREAD: LaneFacts = LaneFacts { mailbox_unread: true, ..OPEN };
-    const FULL: LaneFacts = LaneFacts { enabled: true, left_today: 0, mailbox_unread: false };
-    const SHUT: LaneFacts = LaneFacts { enabled: false, left_today: 1, mailbox_unread: false };
+    const FULL: LaneFacts = LaneFacts { left_today: 0, mailbox_unread: false };
 
     const QUEUED: EnrollmentFacts = EnrollmentFacts {
         progress: Progress::Queued,
@@ -192,13 +190,13 @@ mod tests {
             (&open, retry, WaitingReason::Retry),
             (&used_up, QUEUED, WaitingReason::PlanLimit),
             (&campaign(FULL, FULL), QUEUED, WaitingReason::DailyLimit),
-            (&campaign(FULL, SHUT), QUEUED, WaitingReason::DailyLimit),
+            (&campaign(FULL, None), QUEUED, WaitingReason::DailyLimit),
             (&campaign(FULL, OPEN), QUEUED, WaitingReason::Pacing),
             (&campaign(FULL, OPEN), started, WaitingReason::Pacing),
             (&campaign(UNREAD, OPEN), started, WaitingReason::MailboxUnread),
             (&campaign(UNREAD, UNREAD), QUEUED, WaitingReason::Pacing),
-            (&campaign(SHUT, SHUT), QUEUED, WaitingReason::NoCredential),
-            (&campaign(SHUT, OPEN), started, WaitingReason::NoCredential),
+            (&campaign(None, None), QUEUED, WaitingReason::NoCredential),
+            (&campaign(None, OPEN), started, WaitingReason::NoCredential),
         ];
         for (campaign, enrollment, reason) in cases {
             assert_eq!(waiting_reason(campaign, &enrollment), Some(reason), "{enrollment:?}");

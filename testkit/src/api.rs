@@ -1,11 +1,18 @@
 //! Calls of the application's API, with the key once there is one: for the demo and the benchmark, which look at it from
 //! the outside.
 
+use std::time::Duration;
+
 use reqwest::{Client, Method, RequestBuilder};
 use serde_json::Value;
 
 /// Anything that goes wrong; it is shown and nothing else.
 pub type Error = Box<dyn std::error::Error + Send + Sync>;
+
+/// How long an answer may take: the application gives itself 30 seconds, and 10 more for the twin of a request.
+const ANSWER: Duration = Duration::from_secs(120);
+/// The same for a table of contacts, which is as long as its upload.
+const UPLOAD: Duration = Duration::from_secs(900);
 
 /// Who calls.
 pub struct Api {
@@ -22,7 +29,11 @@ impl Api {
     pub fn new(base: &str) -> Result<Self, Error> {
         // An error here means that there is a provider already.
         rustls::crypto::ring::default_provider().install_default().ok();
-        Ok(Self { client: Client::builder().no_proxy().build()?, base: base.to_owned(), key: None })
+        Ok(Self {
+            client: Client::builder().no_proxy().timeout(ANSWER).build()?,
+            base: base.to_owned(),
+            key: None,
+        })
     }
 
     /// Calls with this key from now on.
@@ -72,7 +83,8 @@ impl Api {
     /// # Errors
     /// As [`Self::get`].
     pub async fn post_csv(&self, path: &str, table: Vec<u8>) -> Result<Value, Error> {
-        let request = self.request(Method::POST, path).header("content-type", "text/csv").body(table);
+        let request =
+            self.request(Method::POST, path).header("content-type", "text/csv").timeout(UPLOAD).body(table);
         answer_of(request, &Method::POST, path).await
     }
 

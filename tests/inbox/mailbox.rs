@@ -1,7 +1,8 @@
 //! The mailbox itself: read once however many name it, broken in every way, numbered anew, and what waits for it.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
+use ampout::state::AppState;
 use rstest::rstest;
 use serde_json::json;
 use testkit::{
@@ -307,6 +308,38 @@ async fn servers_of_one_account_that_never_end_do_not_hold_up_anothers() {
         let held = silent.connections();
         assert!((1..16).contains(&held), "{held} of hers at a time");
         engine.stop().await;
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn more_than_is_read_on_one_connection_is_read_on_the_next_at_once() {
+    world(|w| async move {
+        hurry(&w, Duration::from_secs(900));
+        let state = w.state();
+        let mut settings = (*state.settings).clone();
+        // What comes before the first mail is enough already, but for the answer to the first FETCH.
+        settings.inbox.enough = 1_000;
+        w.ctx.shared_store.insert(AppState { settings: Arc::new(settings), ..state });
+        let (sink, imap, other) =
+            (Sink::start().await.unwrap(), Imap::start().await.unwrap(), Imap::start().await.unwrap());
+        let news = format!("Subject: news\r\nX-Long: {}\r\n\r\n", "x".repeat(900));
+        let last = (0..45).map(|_| imap.deliver(&news)).last().unwrap();
+        let mine = [with_mailbox(&sink, &imap, "one@sender.test")];
+        let theirs = [with_mailbox(&sink, &other, "two@sender.test")];
+        dispatched(&w.alice, &two_steps(&mine), &addresses("ok", 1)).await;
+        dispatched(&w.bob, &two_steps(&theirs), &addresses("ok", 1)).await;
+        let engine = Engine::start(&w.ctx);
+        until(&w, &format!("SELECT count(*) FROM mailboxes WHERE last_uid = {last} AND failures = 0"), 1)
+            .await;
+        until(&w, "SELECT count(*) FROM mailboxes WHERE last_read_at IS NOT NULL", 2).await;
+        engine.stop().await;
+        let commands = imap.commands();
+        let polls = commands.split(|command| command.starts_with("EXAMINE")).skip(1);
+        let fetches = polls.map(|poll| poll.iter().filter(|one| one.starts_with("UID FETCH")).count());
+        let fetches: Vec<_> = fetches.filter(|count| *count > 0).collect();
+        // Twenty at a time: one of them is enough.
+        assert_eq!(fetches, [1, 1, 1], "{commands:?}");
     })
     .await;
 }

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use ampout::mailers::{Relay, RelayError, RelaySettings};
 use loco_rs::mailer::Email;
 use testkit::{
-    sink::{Greeting, Sink, Tls},
+    sink::{Behaviour, Greeting, Sink, Stage, Tls},
     wait::eventually,
 };
 
@@ -39,6 +39,31 @@ async fn mail_waits_while_the_relay_is_away_and_arrives_once() {
         until(&w, "completed", 2).await;
         assert_eq!(sink.messages_to("alice@example.com").len(), 1);
         assert_eq!(sink.messages_to("bob@example.com").len(), 1);
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_recipient_that_is_refused_for_good_is_given_up_at_once_and_others_are_not() {
+    world(|w| async move {
+        let sink = Sink::start().await.unwrap();
+        sink.script("alice@example.com", vec![Behaviour::reject(550), Behaviour::Accept]);
+        sink.script("bob@example.com", vec![Behaviour::policy(Stage::Rcpt, 550), Behaviour::Accept]);
+        let mut engine = engine(&w, &sink).env("LOG_LEVEL", "info").start().unwrap();
+        until(&w, "failed", 1).await;
+        engine.wait_for_output("job given up", DEADLINE).await.unwrap();
+        let tried =
+            "SELECT attempts FROM jobs WHERE status = 'failed' AND last_error LIKE '%no such mailbox%'";
+        assert_eq!(w.number(tried, []).await, 1);
+        // Whom the relay refuses for the sender's sake is written to when the operator has mended that.
+        let waits = "SELECT count(*) FROM jobs WHERE status = 'queued' AND attempts = 1";
+        eventually(DEADLINE, || async { (w.number(waits, []).await == 1).then_some(()) }).await.unwrap();
+        hurry(&w).await;
+        until(&w, "completed", 1).await;
+        assert_eq!(
+            (sink.messages_to("alice@example.com").len(), sink.messages_to("bob@example.com").len()),
+            (0, 1)
+        );
     })
     .await;
 }
