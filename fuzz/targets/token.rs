@@ -5,9 +5,9 @@
 
 use std::sync::LazyLock;
 
-use ampout::{
-    crypto::{ApiKeyPlaintext, LinkKeys, MasterKeys, Place, Purpose, Sealer},
-    sending::links::{parse_open, parse_unsubscribe},
+use ampout::crypto::{
+    ApiKeyPlaintext, LinkKeys, MasterKeys, Place, Purpose, Sealer,
+    links::{parse_open, parse_unsubscribe},
 };
 use libfuzzer_sys::fuzz_target;
 use uuid::Uuid;

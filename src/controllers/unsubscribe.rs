@@ -12,10 +12,10 @@ use loco_rs::{app::AppContext, controller::Routes, prelude::get};
 
 use crate::{
     clock::Timestamp,
+    crypto::links,
     errors::ApiResult,
     http::PathIds,
     models::{opens, suppressions},
-    sending::links,
     state::AppState,
     views::unsubscribe as pages,
 };

@@ -6,6 +6,7 @@
 
 pub mod api_key;
 pub mod link_token;
+pub mod links;
 pub mod master_key;
 pub mod seal;
 pub mod secret;

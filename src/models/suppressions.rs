@@ -19,10 +19,9 @@ use super::{
 };
 use crate::{
     clock::Timestamp,
-    crypto::SuppressionKey,
+    crypto::{SuppressionKey, links::UnsubscribeLink},
     db::{Db, key_lock_sql},
     errors::ApiResult,
-    sending::links::UnsubscribeLink,
     tenancy::{Conn, Scope, SystemScope},
 };
 

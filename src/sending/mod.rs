@@ -22,7 +22,6 @@ pub mod health;
 pub mod lane;
 pub mod lanes;
 pub mod ledger;
-pub mod links;
 mod offer;
 pub mod plain_text;
 pub mod points;

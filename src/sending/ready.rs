@@ -4,7 +4,6 @@ use super::{
     compose::{Composed, Letter, compose},
     lanes::Lane,
     ledger::{Claimed, Ticket},
-    links,
     program::{Program, Sender},
     render::{Links, render_step},
     smtp::Envelope,
@@ -12,6 +11,7 @@ use super::{
 };
 use crate::{
     clock::Timestamp,
+    crypto::links,
     models::{custom_fields::CustomFields, email_address::EmailAddress, suppressions::AddressHash},
     state::AppState,
 };

@@ -8,14 +8,13 @@ use uuid::Uuid;
 use super::{
     aside::aside,
     compose::{Composed, Letter, compose, message_id},
-    links,
     preview::{Addressee, compile, render},
     render::StepTemplates,
     smtp::{DataOutcome, Endpoint, Envelope, OfferError, SmtpConnection, Timeouts},
 };
 use crate::{
     clock::{Timestamp, new_id},
-    crypto::Secret,
+    crypto::{Secret, links},
     db::Db,
     errors::{ApiError, ApiResult},
     models::{

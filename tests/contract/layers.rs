@@ -108,7 +108,7 @@ fn models_know_neither_http_nor_smtp() {
     let models = || application().filter(|it| it.path.starts_with("src/models/"));
     assert!(models().count() > 20);
     none_of(models(), ["axum", "lettre", "loco_rs::controller", "crate::sending::smtp", "crate::views"]);
-    none_of(models(), ["crate::http", "crate::params"]);
+    none_of(models(), ["crate::http", "crate::params", "crate::sending"]);
 }
 
 #[test]

@@ -52,7 +52,7 @@ async fn open_all(w: &World, enrollments: &[Uuid]) {
     let account = w.alice.account_id.parse().unwrap();
     let keys = w.state().link_keys;
     for enrollment in enrollments {
-        let pixel = ampout::sending::links::open_url("", &keys, account, *enrollment);
+        let pixel = ampout::crypto::links::open_url("", &keys, account, *enrollment);
         assert_answered("open", &w.server.get(&pixel).await);
     }
 }

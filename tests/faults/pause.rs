@@ -1,6 +1,6 @@
 //! What was stored before the mark stops it; what was marked before goes out, and nothing after it.
 
-use ampout::sending::links;
+use ampout::crypto::links;
 use serde_json::json;
 use testkit::sink::{Matcher, Point, Sink};
 

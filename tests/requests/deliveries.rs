@@ -1,6 +1,6 @@
 //! Deliveries and the settling of uncertain ones.
 
-use ampout::sending::links::open_url;
+use ampout::crypto::links::open_url;
 use axum::http::StatusCode;
 use serde_json::{Value as Json, json};
 use uuid::Uuid;

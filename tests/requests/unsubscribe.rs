@@ -1,6 +1,6 @@
 //! What recipients reach without a key: the unsubscribe page and the open pixel.
 
-use ampout::{models::states::Progress, sending::links};
+use ampout::{crypto::links, models::states::Progress};
 use axum_test::TestResponse;
 use uuid::Uuid;
 

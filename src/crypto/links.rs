@@ -5,7 +5,7 @@
 
 use uuid::Uuid;
 
-use crate::crypto::{LinkKeys, Purpose};
+use super::{LinkKeys, Purpose};
 
 const ID_BYTES: usize = 16;
 const HASH_BYTES: usize = 32;
