@@ -12,6 +12,7 @@ use super::{WebhookUrl, states::EventType};
 use crate::{
     clock::{Timestamp, new_id},
     crypto::{OpenError, Place, Sealer, Secret, WebhookSecret},
+    db::key_lock_sql,
     errors::{ApiError, ApiResult, Code, Failures, Reason},
     tenancy::{Scope, SystemScope, TenantEntity, tenant_entity},
 };
@@ -138,8 +139,7 @@ pub async fn create(
 
 /// Makes those who add webhooks go one at a time, so that the bound holds; foreign keys to the account do not wait.
 async fn hold_account(scope: &Scope) -> ApiResult<()> {
-    let postgres = scope.backend() == sea_orm::DbBackend::Postgres;
-    let lock = if postgres { " FOR NO KEY UPDATE" } else { "" };
+    let lock = key_lock_sql(scope.backend());
     scope.query_one(&format!("SELECT id FROM accounts WHERE id = $1{lock}"), []).await?;
     Ok(())
 }
@@ -149,9 +149,8 @@ async fn hold_account(scope: &Scope) -> ApiResult<()> {
 /// # Errors
 /// `webhook_not_found`.
 pub async fn lock(scope: &Scope, id: Uuid) -> ApiResult<Model> {
-    let postgres = scope.backend() == sea_orm::DbBackend::Postgres;
     // Events that are being written for it hold its key only.
-    let lock = if postgres { " FOR NO KEY UPDATE" } else { "" };
+    let lock = key_lock_sql(scope.backend());
     let sql =
         format!("SELECT id FROM webhooks WHERE account_id = $1 AND id = $2 AND deleted_at IS NULL{lock}");
     if scope.query_one(&sql, [id.into()]).await?.is_none() {

@@ -101,11 +101,6 @@ impl Dialer {
         Arc::clone(&self.dns)
     }
 
-    /// The roots of trust and protocol versions, for clients that bring their own connections.
-    pub fn tls_config(&self) -> Arc<ClientConfig> {
-        Arc::clone(&self.tls)
-    }
-
     /// The addresses at which a host may be dialled. Internal ones among them are left out.
     ///
     /// # Errors

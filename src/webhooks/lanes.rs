@@ -10,7 +10,7 @@ use uuid::Uuid;
 
 use crate::{
     clock::Timestamp,
-    db::{Db, RowLock, lock_sql},
+    db::{Db, key_lock_sql},
     models::sql::{holes, uuids},
     tenancy::{Conn, SystemScope},
 };
@@ -93,7 +93,7 @@ pub async fn take(db: &Db, process: Uuid, wanted: &[Uuid]) -> Result<Vec<Lane>, 
     if wanted.is_empty() {
         return Ok(Vec::new());
     }
-    let lock = lock_sql(db.backend(), RowLock::UpdateSkipLocked).replace("FOR UPDATE", "FOR NO KEY UPDATE");
+    let lock = skip_locked_sql(db.backend());
     let sql = format!(
         "UPDATE webhooks SET holder = $1 WHERE id IN (SELECT id FROM webhooks WHERE id IN ({}) \
          AND disabled_at IS NULL AND deleted_at IS NULL AND (holder IS NULL OR holder NOT IN {ALIVE}) \
@@ -122,8 +122,7 @@ pub async fn give_up(db: &Db, process: Uuid, at_work: &[Uuid]) -> Result<u64, Db
     // Looked at without a write: mostly there is nothing.
     let found = SystemScope::new(Conn::Pool(db.pool().clone())).query(&idle, values()).await?.len() as u64;
     if found > 0 {
-        let lock =
-            lock_sql(db.backend(), RowLock::UpdateSkipLocked).replace("FOR UPDATE", "FOR NO KEY UPDATE");
+        let lock = skip_locked_sql(db.backend());
         let sql = format!("UPDATE webhooks SET holder = NULL WHERE id IN ({idle}{lock})");
         SystemScope::in_transaction(db, async |system| system.execute(&sql, values()).await).await?;
     }
@@ -170,10 +169,10 @@ pub async fn due(
     Ok(Some((endpoint, due)))
 }
 
-/// Keys of these rows may still be pointed at while they are held.
-pub(super) const fn hold_sql(backend: DbBackend) -> &'static str {
-    match backend {
-        DbBackend::Postgres => " FOR NO KEY UPDATE",
-        DbBackend::Sqlite | DbBackend::MySql | _ => "",
+/// [`key_lock_sql`] that leaves out rows which somebody else holds.
+fn skip_locked_sql(backend: DbBackend) -> String {
+    match key_lock_sql(backend) {
+        "" => String::new(),
+        lock => format!("{lock} SKIP LOCKED"),
     }
 }

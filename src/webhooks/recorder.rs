@@ -15,12 +15,11 @@ use uuid::Uuid;
 
 use super::{
     attempt::Attempted,
-    lanes::hold_sql,
     schedule::{self, Health},
 };
 use crate::{
     clock::Timestamp,
-    db::{self, Db},
+    db::{self, Db, key_lock_sql},
     models::states::WebhookState,
     sending::ledger::sql::{Sql, uuids},
     tenancy::SystemScope,
@@ -203,7 +202,7 @@ async fn held(
     sql.push(" AND deleted_at IS NULL AND id IN ");
     sql.list(uuids(&ids));
     sql.push(" ORDER BY id");
-    sql.push(hold_sql(system.backend()));
+    sql.push(key_lock_sql(system.backend()));
     let rows = system.query(&sql.text, sql.values).await?;
     let health = |row: &sea_orm::QueryResult| {
         let health = Health {

@@ -1,11 +1,12 @@
 //! Many deliveries sent once more, as an operator asks after an endpoint, or a network, was away.
 
-use sea_orm::{DbBackend, Value};
+use sea_orm::Value;
 use uuid::Uuid;
 
 use super::first_id_at;
 use crate::{
     clock::Timestamp,
+    db::key_lock_sql,
     errors::ApiResult,
     models::sql::{holes, uuids},
     tenancy::SystemScope,
@@ -104,7 +105,7 @@ async fn find(system: &SystemScope, wanted: &Wanted, after: Option<Uuid>) -> Api
 /// Locks these webhooks; answers those that are enabled.
 async fn lock_enabled(system: &SystemScope, ids: &[Uuid]) -> ApiResult<Vec<Uuid>> {
     // Events that are being written for them hold their keys only.
-    let lock = if system.backend() == DbBackend::Postgres { " FOR NO KEY UPDATE" } else { "" };
+    let lock = key_lock_sql(system.backend());
     let sql = format!(
         "SELECT id FROM webhooks WHERE id IN ({}) AND disabled_at IS NULL AND deleted_at IS NULL ORDER BY id{lock}",
         holes(1, ids.len())
