@@ -48,6 +48,32 @@ async fn limited(w: &World, redis: u16) -> (Child, u16) {
     (started(&process, port).await, port)
 }
 
+/// How often a process did without Redis.
+async fn failures(w: &World, port: u16) -> f64 {
+    let metrics = get(w, port, "/metrics").await.text().await.unwrap();
+    let series = "ampout_rate_limit_store_failures_total ";
+    metrics.lines().find_map(|line| line.strip_prefix(series)).unwrap().parse().unwrap()
+}
+
+/// The answers of two processes that share a Redis. One that it did not answer in a quarter of a second counts by itself, as
+/// it is meant to; on a machine so busy it is asked anew, all of it.
+async fn shared(
+    w: &World,
+    program: PathBuf,
+    ask: impl AsyncFn(u16, u16) -> Vec<(u16, String)>,
+) -> Vec<(u16, String)> {
+    for _ in 0..5 {
+        let store = free_port().unwrap();
+        let _redis = started(&redis(program.clone(), store), store).await;
+        let ((_one, first), (_two, second)) = (limited(w, store).await, limited(w, store).await);
+        let answers = ask(first, second).await;
+        if failures(w, first).await + failures(w, second).await == 0.0 {
+            return answers;
+        }
+    }
+    panic!("Redis never answered in time");
+}
+
 fn outcomes(answers: &[(u16, String)]) -> BTreeMap<u16, usize> {
     let mut found = BTreeMap::new();
     for (status, _) in answers {
@@ -60,13 +86,14 @@ fn outcomes(answers: &[(u16, String)]) -> BTreeMap<u16, usize> {
 async fn two_processes_share_one_limit() {
     let Some(program) = redis_server() else { return eprintln!("skipped: no redis-server") };
     world(|w| async move {
-        let store = free_port().unwrap();
-        let _redis = started(&redis(program, store), store).await;
-        let ((_one, first), (_two, second)) = (limited(&w, store).await, limited(&w, store).await);
-        let mut answers = vec![];
-        for port in [first, second, first, second, first, second, first] {
-            answers.push(ask(&w, port).await);
-        }
+        let answers = shared(&w, program, async |first, second| {
+            let mut answers = vec![];
+            for port in [first, second, first, second, first, second, first] {
+                answers.push(ask(&w, port).await);
+            }
+            answers
+        })
+        .await;
         let left: Vec<&str> = answers.iter().map(|(_, left)| left.as_str()).collect();
         assert_eq!(left, ["r=4", "r=3", "r=2", "r=1", "r=0", "r=0", "r=0"]);
         assert_eq!(outcomes(&answers), BTreeMap::from([(200, 5), (429, 2)]));
@@ -78,11 +105,11 @@ async fn two_processes_share_one_limit() {
 async fn requests_at_once_to_two_processes_never_pass_the_limit() {
     let Some(program) = redis_server() else { return eprintln!("skipped: no redis-server") };
     world(|w| async move {
-        let store = free_port().unwrap();
-        let _redis = started(&redis(program, store), store).await;
-        let ((_one, first), (_two, second)) = (limited(&w, store).await, limited(&w, store).await);
-        let all = (0..20).map(|n| ask(&w, if n % 2 == 0 { first } else { second }));
-        let answers = futures_util::future::join_all(all).await;
+        let answers = shared(&w, program, async |first, second| {
+            let all = (0..20).map(|n| ask(&w, if n % 2 == 0 { first } else { second }));
+            futures_util::future::join_all(all).await
+        })
+        .await;
         assert_eq!(outcomes(&answers), BTreeMap::from([(200, 5), (429, 15)]));
     })
     .await;
@@ -106,10 +133,7 @@ async fn while_redis_is_away_requests_are_served_and_counted_here_and_it_is_used
         assert_eq!(left, ["r=3", "r=2", "r=1", "r=0", "r=0"], "it goes on with what it counted itself");
         assert_eq!(outcomes(&answers), BTreeMap::from([(200, 4), (429, 1)]));
         api.wait_for_output("the store of rate limits is away", DEADLINE).await.unwrap();
-        let metrics = get(&w, port, "/metrics").await.text().await.unwrap();
-        let failures =
-            metrics.lines().find_map(|line| line.strip_prefix("ampout_rate_limit_store_failures_total "));
-        assert!(failures.unwrap().parse::<f64>().unwrap() >= 1.0, "{metrics}");
+        assert!(failures(&w, port).await >= 1.0);
 
         // A new one has counted nothing, so whoever is let in again was counted there.
         let _back = started(&builder, store).await;
