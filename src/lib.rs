@@ -23,6 +23,7 @@ pub mod net;
 pub mod openapi;
 pub mod paging;
 pub mod params;
+pub mod points;
 pub mod sending;
 pub mod state;
 pub mod tasks;

@@ -44,7 +44,7 @@ pub async fn make(state: &AppState, stripe: &Stripe, account_id: Uuid) -> ApiRes
         found => found?,
     };
     let customer = stripe.make_customer(account_id, &account.email, account.name.as_deref()).await?;
-    crate::sending::points::reach("stripe-customer-made");
+    crate::points::reach("stripe-customer-made");
     SystemScope::in_transaction(&state.db, async |system| {
         accounts::keep_customer(&system.account(account_id), &customer).await
     })

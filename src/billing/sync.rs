@@ -8,7 +8,7 @@ use crate::{
     clock::Timestamp,
     errors::ApiResult,
     models::{accounts, subscriptions},
-    sending::points,
+    points,
     state::AppState,
     tenancy::SystemScope,
 };

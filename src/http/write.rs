@@ -26,7 +26,7 @@ use super::{
 use crate::{
     db::WriteTx,
     errors::{ApiError, ApiResult, Code},
-    sending::points,
+    points,
     state::AppState,
     tenancy::{Caller, Conn, Scope, SystemScope},
 };

@@ -24,7 +24,7 @@ use crate::{
         mailboxes,
         sql::holes,
     },
-    sending::points,
+    points,
     tenancy::{Conn, Scope, SystemScope},
 };
 

@@ -23,7 +23,7 @@ use crate::{
         smtp_credentials::imap_password_place,
     },
     net::{VerifyError, imap_probe::Mailbox},
-    sending::points,
+    points,
     state::AppState,
     tenancy::{Conn, Scope, SystemScope},
 };

@@ -14,13 +14,12 @@ use super::{
     lanes::{Lane, Rest},
     ledger::{Claimed, Ledger, LedgerError, Mark, Marking, Outcome, Ticket, Verdict, Want},
     offer::{Refusal, offer},
-    points,
     program::{Program, Sender},
     ready::Ready,
     retry,
     smtp::{DataOutcome, Lasting, Offered, SmtpConnection, Timeouts, Trouble, provider_id},
 };
-use crate::{clock::Timestamp, engine::Liveness, models::suppressions::AddressHash, state::AppState};
+use crate::{clock::Timestamp, engine::Liveness, models::suppressions::AddressHash, points, state::AppState};
 
 /// Taken at a time where messages follow each other without a pause.
 const BURST: usize = 50;

@@ -24,7 +24,6 @@ pub mod lanes;
 pub mod ledger;
 mod offer;
 pub mod plain_text;
-pub mod points;
 pub mod preview;
 pub mod program;
 pub mod prospect;
@@ -38,3 +37,5 @@ pub mod template;
 pub mod test_send;
 pub mod verify;
 pub mod waiting;
+
+use crate::points;

@@ -11,7 +11,7 @@ use super::{
 };
 use crate::{
     models::sealed::{SEALED, SealedColumn, reseal_some},
-    sending::points,
+    points,
 };
 
 /// Seals anew.

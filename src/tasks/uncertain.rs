@@ -18,7 +18,7 @@ use crate::{
         campaigns,
         deliveries::{self, Resolution, uncertain},
     },
-    sending::points,
+    points,
 };
 
 /// Rows of one look when a whole campaign is settled.

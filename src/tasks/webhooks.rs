@@ -17,7 +17,7 @@ use crate::{
         webhook_deliveries::again::{self, Wanted},
         webhooks,
     },
-    sending::points,
+    points,
 };
 
 /// Has deliveries sent again.

@@ -17,7 +17,8 @@ use crate::{
         enrollments::{CHUNK, DeadDomains, domains},
         states::JobStatus,
     },
-    sending::{enrolling::dead_domains, points},
+    points,
+    sending::enrolling::dead_domains,
     state::AppState,
     tenancy::{Conn, Scope, SystemScope},
 };

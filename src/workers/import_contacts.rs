@@ -20,7 +20,7 @@ use crate::{
         import_progress::{self, Progress, Slice},
         import_uploads,
     },
-    sending::points,
+    points,
     state::AppState,
     tenancy::{Conn, Scope, SystemScope},
 };

@@ -20,7 +20,7 @@ use crate::{
         },
         removal,
     },
-    sending::points,
+    points,
     tasks::{
         arguments::{Arguments, Manual, needed},
         operation::{Desk, Operation},

@@ -19,7 +19,7 @@ use crate::{
     clock::{Timestamp, new_id},
     errors::{ApiError, ApiResult},
     models::accounts::export::{TABLES, Table},
-    sending::points,
+    points,
     tasks::{
         arguments::{Arguments, Manual, needed},
         operation::{Desk, Operation},

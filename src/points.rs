@@ -1,4 +1,4 @@
-//! Named points of the send path at which a test can hold a process, to kill it there. Release builds have none.
+//! Named points, of the send path and of other work that may be cut off, at which a test can hold a process, to kill it there. Release builds have none.
 
 /// Passes the point `name`. Where a test armed it with `return(<file>)`, writes that file and stays for ever.
 pub fn reach(name: &'static str) {
