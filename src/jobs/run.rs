@@ -126,12 +126,13 @@ async fn attempt(work: impl Future<Output = loco_rs::Result<()>>, longest: Durat
 }
 
 fn failed(error: loco_rs::Error) -> Performed {
-    match error {
-        // With RUST_BACKTRACE=1.
-        loco_rs::Error::WithBacktrace { inner, .. } => failed(*inner),
-        loco_rs::Error::Any(error) if error.is::<Hopeless>() => Performed::Hopeless(error.to_string()),
-        other => Performed::Failed(other.to_string()),
+    // RUST_BACKTRACE=1 wraps errors.
+    if let loco_rs::Error::WithBacktrace { inner, .. } = error {
+        return failed(*inner);
     }
+    let words = error.to_string();
+    let hopeless = matches!(error, loco_rs::Error::Any(error) if error.is::<Hopeless>());
+    if hopeless { Performed::Hopeless(words) } else { Performed::Failed(words) }
 }
 
 /// Renews the lease three times per length of it; returns when it is lost, or has not been renewed in time.
