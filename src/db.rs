@@ -8,15 +8,16 @@ use std::{io, sync::Arc, time::Duration};
 
 use loco_rs::config;
 use sea_orm::{
-    AccessMode, ConnAcquireErr, ConnectOptions, Database, DatabaseConnection, DatabaseExecutor,
-    DatabaseTransaction, DbBackend, DbErr, IntoDatabaseExecutor, IsolationLevel, SqliteTransactionMode,
-    SqlxPostgresConnector, SqlxSqliteConnector, TransactionOptions, TransactionTrait,
+    AccessMode, ConnAcquireErr, ConnectOptions, ConnectionTrait, Database, DatabaseConnection,
+    DatabaseExecutor, DatabaseTransaction, DbBackend, DbErr, IntoDatabaseExecutor, IsolationLevel,
+    SqliteTransactionMode, SqlxPostgresConnector, SqlxSqliteConnector, Statement, TransactionOptions,
+    TransactionTrait,
     sqlx::{
         self, Connection, PgConnection,
         sqlite::{SqliteConnection, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous},
     },
 };
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::sync::{Mutex, OwnedMutexGuard};
 
 /// Connections of one who writes apart: one at a time, and others in place of those that fell silent.
 const APART: u32 = 4;
@@ -112,21 +113,30 @@ pub async fn connect(config: &config::Database) -> Result<DatabaseConnection, Db
     Database::connect(options).await
 }
 
-/// The pool together with this process's SQLite writer.
+/// The pool together with the connection of its own that this process writes on: to SQLite, and apart.
 #[derive(Clone, Debug)]
 pub struct Db {
     pool: DatabaseConnection,
     writer: Option<Writer>,
 }
 
-/// The connection on which this process writes to SQLite, and whose turn it is.
+/// One connection for transactions that take turns, in the order in which they asked for it.
+///
+/// It is kept out of its pool from one transaction to the next, and the words that begin and end one are said as statements:
+/// the pool asks each connection that comes back whether it is alive, and who waits for its turn would wait for that too.
+/// Kept is only a connection on which a transaction ended as it was told to; any other goes back to its pool, which undoes
+/// what is open and replaces what is broken.
 #[derive(Clone, Debug)]
 struct Writer {
     pool: DatabaseConnection,
-    turn: Arc<Semaphore>,
+    kept: Arc<Mutex<Option<DatabaseTransaction>>>,
 }
 
 impl Writer {
+    fn of(pool: DatabaseConnection) -> Self {
+        Self { pool, kept: Arc::default() }
+    }
+
     /// A connection like those of a SQLite pool, opened at the first write. A pool of one: what breaks is replaced.
     fn beside(readers: &DatabaseConnection) -> Self {
         let readers = readers.get_sqlite_connection_pool();
@@ -142,8 +152,49 @@ impl Writer {
                 Box::pin(async move { Ok(usable) })
             })
             .connect_lazy_with(options);
-        let pool = SqlxSqliteConnector::from_sqlx_sqlite_pool(pool);
-        Self { pool, turn: Arc::new(Semaphore::new(1)) }
+        Self::of(SqlxSqliteConnector::from_sqlx_sqlite_pool(pool))
+    }
+
+    async fn begin(&self) -> Result<WriteTx, DbErr> {
+        let mut turn = Arc::clone(&self.kept).lock_owned().await;
+        let kept = match turn.take() {
+            Some(kept) => again(kept).await?,
+            None => None,
+        };
+        let tx = match kept {
+            Some(tx) => tx,
+            None => self.pool.begin_with_options(to_write()).await?,
+        };
+        Ok(WriteTx { tx, turn: Some(turn) })
+    }
+}
+
+/// Begins another transaction on a connection that was kept. `None`: PostgreSQL closed it meanwhile.
+async fn again(kept: DatabaseTransaction) -> Result<Option<DatabaseTransaction>, DbErr> {
+    let sqlite = kept.get_database_backend() == DbBackend::Sqlite;
+    match say(&kept, if sqlite { "BEGIN IMMEDIATE" } else { "BEGIN" }).await {
+        Ok(()) => Ok(Some(kept)),
+        Err(error) if sqlite => Err(error),
+        Err(error) => {
+            tracing::debug!(%error, "a connection was closed between two transactions");
+            Ok(None)
+        }
+    }
+}
+
+/// Says what begins or ends a transaction, without the driver's knowledge.
+#[expect(clippy::disallowed_methods, reason = "transactions begin and end here")]
+async fn say(connection: &DatabaseTransaction, word: &str) -> Result<(), DbErr> {
+    let word = Statement::from_string(connection.get_database_backend(), word);
+    connection.execute_raw(word).await.map(drop)
+}
+
+/// `BEGIN IMMEDIATE` on SQLite, because a transaction that reads first and writes later fails at once when another
+/// connection wrote in between.
+fn to_write() -> TransactionOptions {
+    TransactionOptions {
+        sqlite_transaction_mode: Some(SqliteTransactionMode::Immediate),
+        ..TransactionOptions::default()
     }
 }
 
@@ -172,7 +223,8 @@ impl Db {
             })
         });
         let few = few.connect_lazy_with(shared.connect_options().as_ref().clone());
-        Self { pool: SqlxPostgresConnector::from_sqlx_postgres_pool(few), writer: None }
+        let pool = SqlxPostgresConnector::from_sqlx_postgres_pool(few);
+        Self { writer: Some(Writer::of(pool.clone())), pool }
     }
 
     /// For reading outside a transaction.
@@ -185,26 +237,15 @@ impl Db {
         self.pool.get_database_backend()
     }
 
-    /// Begins a transaction that may write: `BEGIN IMMEDIATE` on SQLite, because one that reads first and writes later
-    /// fails at once when another connection wrote in between.
+    /// Begins a transaction that may write.
     ///
     /// # Errors
     /// When no connection is to be had.
     pub async fn begin(&self) -> Result<WriteTx, DbErr> {
-        let (pool, permit) = match &self.writer {
-            Some(writer) => {
-                let permit = Arc::clone(&writer.turn).acquire_owned().await;
-                let permit = permit.map_err(|_| DbErr::Custom("the writers' queue is closed".into()))?;
-                (&writer.pool, Some(permit))
-            }
-            None => (&self.pool, None),
-        };
-        let options = TransactionOptions {
-            sqlite_transaction_mode: Some(SqliteTransactionMode::Immediate),
-            ..TransactionOptions::default()
-        };
-        let tx = pool.begin_with_options(options).await?;
-        Ok(WriteTx { tx, _permit: permit })
+        match &self.writer {
+            Some(writer) => writer.begin().await,
+            None => Ok(WriteTx { tx: self.pool.begin_with_options(to_write()).await?, turn: None }),
+        }
     }
 }
 
@@ -222,7 +263,7 @@ impl Db {
             sqlite_transaction_mode: Some(SqliteTransactionMode::Deferred),
         };
         let tx = self.pool.begin_with_options(options).await?;
-        Ok(WriteTx { tx, _permit: None })
+        Ok(WriteTx { tx, turn: None })
     }
 }
 
@@ -230,7 +271,8 @@ impl Db {
 #[derive(Debug)]
 pub struct WriteTx {
     tx: DatabaseTransaction,
-    _permit: Option<OwnedSemaphorePermit>,
+    /// Where its connection is kept afterwards, and nobody else's transaction until then.
+    turn: Option<OwnedMutexGuard<Option<DatabaseTransaction>>>,
 }
 
 impl WriteTx {
@@ -249,7 +291,8 @@ impl WriteTx {
     /// # Errors
     /// When the database could not confirm it; it may or may not have happened.
     pub async fn commit(self) -> Result<(), DbErr> {
-        self.tx.commit().await
+        let Some(turn) = self.turn else { return self.tx.commit().await };
+        end(self.tx, turn, "COMMIT").await
     }
 
     /// [`Self::commit`] for a transaction that scopes shared; all of them must be gone.
@@ -268,8 +311,20 @@ impl WriteTx {
     /// # Errors
     /// When the database could not be told; it rolls back by itself then.
     pub async fn rollback(self) -> Result<(), DbErr> {
-        self.tx.rollback().await
+        let Some(turn) = self.turn else { return self.tx.rollback().await };
+        end(self.tx, turn, "ROLLBACK").await
     }
+}
+
+/// Ends a transaction and keeps its connection for the next, if that is known to have worked.
+async fn end(
+    tx: DatabaseTransaction,
+    mut turn: OwnedMutexGuard<Option<DatabaseTransaction>>,
+    word: &str,
+) -> Result<(), DbErr> {
+    say(&tx, word).await?;
+    *turn = Some(tx);
+    Ok(())
 }
 
 /// SQL for the database's own clock in microseconds since the epoch: leases of several processes are compared by it.

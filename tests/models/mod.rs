@@ -6,3 +6,4 @@ mod evidence;
 mod key_lookups;
 mod mailboxes;
 pub mod removal;
+mod transactions;
