@@ -21,6 +21,7 @@ mod m20261124_000040_index_bounces;
 mod m20261128_000060_index_lists;
 mod m20261128_000070_erase_accounts;
 mod m20261128_000080_create_billing;
+mod m20261128_000090_mark_in_place;
 
 /// All steps in order.
 #[derive(Debug)]
@@ -46,6 +47,7 @@ impl MigratorTrait for Migrator {
             Box::new(m20261128_000060_index_lists::Migration),
             Box::new(m20261128_000070_erase_accounts::Migration),
             Box::new(m20261128_000080_create_billing::Migration),
+            Box::new(m20261128_000090_mark_in_place::Migration),
         ]
     }
 }

@@ -82,7 +82,7 @@ async fn find(scope: &Scope, report: &Report) -> ApiResult<Option<About>> {
     let Some(contact) = contacts::id_by_address(scope, &email).await? else {
         return Ok(Some(About { delivery: None, email }));
     };
-    // ix_enrollments_contact, then ix_deliveries_enrollment
+    // ix_enrollments_contact, then uq_deliveries_step
     let sql = format!(
         "SELECT d.id {JOINS} WHERE d.account_id = $1 AND e.account_id = $1 AND e.contact_id = $2 \
          AND d.state IN ('sent', 'uncertain', 'bounced') ORDER BY d.id DESC LIMIT 1"

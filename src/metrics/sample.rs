@@ -73,13 +73,13 @@ async fn read(system: &SystemScope, now: Timestamp) -> Result<Sample, sea_orm::D
     })
 }
 
-/// Beside the state, the words of the index that has it: SQLite uses a partial index only then.
+/// Beside the state, the words of the index that has it.
 fn of_state(state: &str) -> String {
-    let index = match state {
-        "claimed" | "sending" => "state IN ('claimed', 'sending') AND ",
-        _ => "",
+    let stage = match state {
+        "claimed" | "sending" => "held",
+        other => other,
     };
-    format!("{index}state = '{state}'")
+    format!("stage = '{stage}' AND state = '{state}'")
 }
 
 fn bounded(rows: &str) -> String {

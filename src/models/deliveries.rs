@@ -53,7 +53,9 @@ pub fn page_of(
     let rows = scope.find::<Entity>().filter(Column::CampaignId.eq(campaign_id));
     let rows = match states {
         None => rows,
-        Some([only]) => rows.filter(Expr::cust(format!("deliveries.state = '{}'", only.as_str()))),
+        Some([only]) if only.is_stage() => {
+            rows.filter(Expr::cust(format!("deliveries.stage = '{}'", only.as_str())))
+        }
         Some(states) => rows.filter(Column::State.is_in(states.iter().copied())),
     };
     page.apply(rows, Column::Id)

@@ -88,7 +88,7 @@ async fn find_unopened(scope: &Scope, enrollment_id: Uuid) -> ApiResult<Option<P
 /// which message it was in. Somebody else may have settled it meanwhile.
 async fn settle_first(scope: &Scope, enrollment_id: Uuid, now: Timestamp) -> ApiResult<()> {
     use deliveries::{Column, Entity};
-    // ix_deliveries_enrollment
+    // uq_deliveries_step
     let first = scope.find::<Entity>().filter(Column::EnrollmentId.eq(enrollment_id));
     let first = first.filter(Column::Position.eq(1)).filter(Column::State.eq(DeliveryState::Uncertain));
     let Some(delivery) = first.one(&scope.db()).await? else { return Ok(()) };

@@ -161,6 +161,12 @@ text_enum! {
 }
 
 impl DeliveryState {
+    /// Whether column `stage`, which the partial indexes of the table name, has this very word: that of a state which few
+    /// rows have, and in which no lane holds them.
+    pub const fn is_stage(self) -> bool {
+        !matches!(self, Self::Claimed | Self::Sending | Self::Sent)
+    }
+
     /// Whether a delivery may go from `self` to `next`.
     pub const fn can_become(self, next: Self) -> bool {
         matches!(

@@ -66,7 +66,7 @@ pub async fn list(system: &SystemScope, wanted: &Wanted) -> ApiResult<Vec<Uncert
          d.created_at FROM deliveries d JOIN campaigns k ON k.id = d.campaign_id AND k.deleted_at IS NULL \
          JOIN enrollments e ON e.id = d.enrollment_id JOIN contacts c ON c.id = e.contact_id \
          JOIN smtp_credentials s ON s.id = d.smtp_credential_id \
-         WHERE d.state = 'uncertain' AND d.id > $2{} ORDER BY d.id LIMIT $1",
+         WHERE d.stage = 'uncertain' AND d.id > $2{} ORDER BY d.id LIMIT $1",
         filters.concat()
     );
     let read = |row: &QueryResult| {

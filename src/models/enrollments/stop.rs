@@ -258,7 +258,7 @@ async fn write_stop(scope: &Scope, rows: &[Before], stop: &Stop, now: Timestamp)
     let changed = scope.execute(&sql, values).await?;
     let ended: Vec<Uuid> = rows.iter().filter(|row| row.ends_now()).map(|row| row.id).collect();
     if !ended.is_empty() {
-        // ix_deliveries_enrollment
+        // uq_deliveries_step
         let sql = format!(
             "UPDATE deliveries SET state = 'skipped' WHERE account_id = $1 AND enrollment_id IN ({}) \
              AND state IN ('queued', 'deferred')",

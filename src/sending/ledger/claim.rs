@@ -260,7 +260,7 @@ async fn deliveries(
         ]
     }));
     sql.push(
-        " ON CONFLICT (enrollment_id, position) DO UPDATE SET state = 'claimed', token = excluded.token, \
+        " ON CONFLICT (account_id, enrollment_id, position) DO UPDATE SET state = 'claimed', token = excluded.token, \
          process_id = excluded.process_id, smtp_credential_id = excluded.smtp_credential_id, \
          reserved_period = excluded.reserved_period, reserved_day = excluded.reserved_day \
          WHERE deliveries.state IN ('queued', 'deferred') RETURNING id, enrollment_id, token, message_id",
@@ -276,7 +276,7 @@ async fn deliveries(
         return Err(DbErr::Custom("a delivery that is due was already settled".into()));
     }
     let mut people = recipients(system, due).await?;
-    let mut earlier = references(system, due).await?;
+    let mut earlier = references(system, want, due).await?;
     let claimed = due.iter().filter_map(|d| {
         let (delivery_id, token, message_id) = taken.remove(&d.enrollment_id)?;
         Some(Claimed {
@@ -314,7 +314,12 @@ async fn recipients(system: &SystemScope, due: &[Due]) -> Result<HashMap<Uuid, R
     each.collect()
 }
 
-async fn references(system: &SystemScope, due: &[Due]) -> Result<HashMap<Uuid, Vec<String>>, DbErr> {
+/// Message-IDs of earlier steps. `uq_deliveries_step`
+async fn references(
+    system: &SystemScope,
+    want: &Want,
+    due: &[Due],
+) -> Result<HashMap<Uuid, Vec<String>>, DbErr> {
     let later: Vec<Uuid> = due.iter().filter(|d| d.position > 1).map(|d| d.enrollment_id).collect();
     let mut found: HashMap<Uuid, Vec<String>> = HashMap::new();
     if later.is_empty() {
@@ -322,8 +327,10 @@ async fn references(system: &SystemScope, due: &[Due]) -> Result<HashMap<Uuid, V
     }
     let mut sql = Sql::new(
         system.backend(),
-        "SELECT enrollment_id, message_id FROM deliveries WHERE state = 'sent' AND enrollment_id IN ",
+        "SELECT enrollment_id, message_id FROM deliveries WHERE state = 'sent' AND account_id = ",
     );
+    sql.value(want.account_id.into());
+    sql.push(" AND enrollment_id IN ");
     sql.ids(&later);
     sql.push(" ORDER BY enrollment_id, position");
     for row in system.query(&sql.text, sql.values).await? {
