@@ -15,6 +15,10 @@ use super::{Alive, Envelope, Offered, OwnedEnvelope, SmtpConnection};
 
 /// A scratch buffer that grew over this is given back after the message.
 const KEPT_SCRATCH: usize = 256 * 1024;
+/// What is written in one go with the final dot: a whole message, mostly. An empty socket takes that much at once, so
+/// nothing comes between the last look at whether this process is alive and the dot; and with what follows it is one record
+/// of TLS (RFC 8446, section 5.1), of which a server sees all or nothing.
+const LAST_PIECE: usize = 12 * 1024;
 
 impl SmtpConnection {
     /// MAIL and RCPT. If they went out behind the last final dot already, only their replies are read.
@@ -141,11 +145,19 @@ impl SmtpConnection {
         if self.broken || offered.transaction != self.transaction {
             return self.not_sent(Broken::Protocol);
         }
-        if let Err(outcome) = self.send_all_but_the_dot(message, alive).await {
-            return outcome;
+        let mut text = std::mem::take(&mut self.scratch);
+        let outcome = match self.begin(message, &mut text, alive).await {
+            Ok(written) => {
+                text.extend_from_slice(FINAL_DOT);
+                let dot = text.len();
+                self.follow(next, &mut text);
+                self.finish(&text, written, dot).await
+            }
+            Err(outcome) => outcome,
+        };
+        if text.capacity() <= KEPT_SCRATCH {
+            self.scratch = text;
         }
-        let last = self.last_piece(next);
-        let outcome = self.finish(&last).await;
         if let (
             DataOutcome::Accepted(_) | DataOutcome::Deferred { .. } | DataOutcome::Refused { .. },
             false,
@@ -156,8 +168,14 @@ impl SmtpConnection {
         outcome
     }
 
-    /// Up to here the server cannot have the message, whatever fails.
-    async fn send_all_but_the_dot(&mut self, message: &[u8], alive: Alive<'_>) -> Result<(), DataOutcome> {
+    /// DATA, and what of the message goes out before its last piece; how much that was. Up to here the server cannot have
+    /// the message, whatever fails.
+    async fn begin(
+        &mut self,
+        message: &[u8],
+        text: &mut Vec<u8>,
+        alive: Alive<'_>,
+    ) -> Result<usize, DataOutcome> {
         crate::sending::points::reach("smtp-before-data");
         if !alive() {
             return Err(self.not_sent(Broken::NotAlive));
@@ -168,47 +186,43 @@ impl SmtpConnection {
             Ok(reply) => return Err(self.data_refused(reply)),
             Err(broken) => return Err(self.not_sent(broken)),
         }
-        if let Err(broken) = self.write_body(message).await {
+        stuff(message, text);
+        let first = text.len().saturating_sub(LAST_PIECE);
+        if let Some(first) = text.get(..first).filter(|first| !first.is_empty())
+            && let Err(broken) = within(self.timeouts.body, self.wire.write(first)).await
+        {
             return Err(self.not_sent(broken));
         }
         crate::sending::points::reach("smtp-before-dot");
         if !self.wire.is_in_step() {
             return Err(self.not_sent(Broken::Protocol));
         }
-        if alive() { Ok(()) } else { Err(self.not_sent(Broken::NotAlive)) }
+        if alive() { Ok(first) } else { Err(self.not_sent(Broken::NotAlive)) }
     }
 
-    async fn write_body(&mut self, message: &[u8]) -> Result<(), Broken> {
-        let mut body = std::mem::take(&mut self.scratch);
-        stuff(message, &mut body);
-        let written = within(self.timeouts.body, self.wire.write(&body)).await;
-        if body.capacity() <= KEPT_SCRATCH {
-            self.scratch = body;
-        }
-        written
-    }
-
-    fn last_piece(&mut self, next: Option<&Envelope<'_>>) -> Vec<u8> {
-        let mut last = FINAL_DOT.to_vec();
-        let Some(next) = next.filter(|_| self.features.pipelining) else { return last };
+    /// MAIL and RCPT of the next message, where the server takes them ahead.
+    fn follow(&mut self, next: Option<&Envelope<'_>>, text: &mut Vec<u8>) {
+        let Some(next) = next.filter(|_| self.features.pipelining) else { return };
         if let Some([mail, rcpt]) = self.commands(next) {
-            last.extend_from_slice(mail.as_bytes());
-            last.extend_from_slice(rcpt.as_bytes());
+            text.extend_from_slice(mail.as_bytes());
+            text.extend_from_slice(rcpt.as_bytes());
             self.ahead = Some(OwnedEnvelope::from(next));
         }
-        last
     }
 
-    /// From here on only the server's word tells what became of the message.
-    async fn finish(&mut self, last: &[u8]) -> DataOutcome {
+    /// The last piece of the message with its final dot, which ends at `dot`, and whatever follows. As soon as that much was
+    /// written, only the server's word tells what became of the message.
+    async fn finish(&mut self, text: &[u8], mut written: usize, dot: usize) -> DataOutcome {
         let end = Instant::now() + self.timeouts.final_reply;
-        let reply = timeout_at(end, async {
-            let written = self.wire.write(last).await;
-            crate::sending::points::reach("smtp-after-dot");
-            // The server may have answered and closed before all of a longer last piece went out.
-            self.wire.read_reply().await.map_err(|error| written.err().unwrap_or(error))
-        });
-        match reply.await.unwrap_or(Err(Broken::Timeout)) {
+        let wrote = within(self.timeouts.body, self.wire.write_on(text, &mut written)).await;
+        if let Err(broken) = &wrote
+            && written < dot
+        {
+            return self.not_sent(*broken);
+        }
+        crate::sending::points::reach("smtp-after-dot");
+        // The server may have answered and closed before all of what follows went out.
+        match self.read_by(end).await.map_err(|error| wrote.err().unwrap_or(error)) {
             Ok(reply) if reply.is_positive() => DataOutcome::Accepted(reply),
             Ok(reply) if reply.is_temporary() => {
                 self.broken |= reply.is_closing();

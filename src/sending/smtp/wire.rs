@@ -63,6 +63,18 @@ impl Wire {
         self.io.flush().await.map_err(|_| Broken::Closed)
     }
 
+    /// Writes what follows the first `written` bytes, flushes, and counts as it goes: what was not counted did not go out,
+    /// whatever came in between.
+    pub(super) async fn write_on(&mut self, bytes: &[u8], written: &mut usize) -> Result<(), Broken> {
+        while let Some(rest) = bytes.get(*written..).filter(|rest| !rest.is_empty()) {
+            match self.io.write(rest).await {
+                Ok(0) | Err(_) => return Err(Broken::Closed),
+                Ok(more) => *written += more,
+            }
+        }
+        self.io.flush().await.map_err(|_| Broken::Closed)
+    }
+
     /// One whole reply.
     pub(super) async fn read_reply(&mut self) -> Result<Reply, Broken> {
         let mut budget = MAX_REPLY;
