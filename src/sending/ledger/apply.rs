@@ -16,7 +16,7 @@ use crate::{clock::Timestamp, models::states::DeliveryState, tenancy::SystemScop
 macro_rules! enrollment_set {
     ($more:literal) => {
         concat!(
-            "UPDATE enrollments SET progress = v_progress, status = v_status, next_position = v_next, ",
+            "enrollments SET progress = v_progress, status = v_status, next_position = v_next, ",
             "current_step = v_current, due_at = v_due, retrying = (v_retrying = 1), ",
             "sent_at = coalesce(sent_at, v_sent), bounced_at = coalesce(bounced_at, v_bounced), ",
             "bounce_reason = coalesce(bounce_reason, v_reason), ",
@@ -86,7 +86,7 @@ impl Sums {
             "v_account, v_start, v_reserved, v_sends",
             periods,
             (
-                "UPDATE account_periods SET reserved = reserved + v_reserved, sends = sends + v_sends",
+                "account_periods SET reserved = reserved + v_reserved, sends = sends + v_sends",
                 "account_id = v_account AND period_start = v_start",
             ),
         );
@@ -96,7 +96,7 @@ impl Sums {
             "v_credential, v_day, v_reserved, v_first, v_sends, v_bounced",
             days,
             (
-                "UPDATE credential_days SET reserved = reserved + v_reserved, first_sends = first_sends + v_first, \
+                "credential_days SET reserved = reserved + v_reserved, first_sends = first_sends + v_first, \
                  sends = sends + v_sends, bounced = bounced + v_bounced",
                 "smtp_credential_id = v_credential AND day = v_day",
             ),
@@ -106,7 +106,7 @@ impl Sums {
             "v_batch, v_pending, v_sent, v_bounced, v_unsubscribed, v_back",
             batches,
             (
-                "UPDATE batches SET pending = pending + v_pending, sent = sent + v_sent, bounced = bounced + v_bounced, \
+                "batches SET pending = pending + v_pending, sent = sent + v_sent, bounced = bounced + v_bounced, \
                  unsubscribed = unsubscribed + v_unsubscribed, \
                  drained = CASE WHEN v_back > 0 THEN false ELSE drained END",
                 "id = v_batch",
@@ -117,7 +117,7 @@ impl Sums {
             "v_campaign, v_pending, v_sent, v_bounced, v_unsubscribed, v_either, v_uncertain",
             totals,
             (
-                "UPDATE campaign_totals SET pending = pending + v_pending, sent = sent + v_sent, \
+                "campaign_totals SET pending = pending + v_pending, sent = sent + v_sent, \
                  bounced = bounced + v_bounced, unsubscribed = unsubscribed + v_unsubscribed, \
                  sent_or_bounced = sent_or_bounced + v_either, uncertain = uncertain + v_uncertain",
                 "campaign_id = v_campaign",
@@ -171,7 +171,7 @@ fn write_pauses(writes: &mut Writes, changes: &[(&Facts, Change)], now: Timestam
     writes.add(
         "v_credential, v_next",
         pauses.into_iter().map(|(credential, next)| [credential.into(), next.into()]),
-        ("UPDATE smtp_credentials SET next_send_at = v_next", "id = v_credential AND next_send_at < v_next"),
+        ("smtp_credentials SET next_send_at = v_next", "id = v_credential AND next_send_at < v_next"),
     );
 }
 
@@ -192,7 +192,7 @@ fn write_deliveries(writes: &mut Writes, changes: &[(&Facts, Change)]) {
         "v_id, v_state, v_attempts, v_reply, v_provider, v_sent_at, v_held",
         rows,
         (
-            "UPDATE deliveries SET state = v_state, attempts = v_attempts, \
+            "deliveries SET state = v_state, attempts = v_attempts, \
              smtp_reply = coalesce(v_reply, smtp_reply), \
              provider_message_id = coalesce(v_provider, provider_message_id), \
              sent_at = coalesce(v_sent_at, sent_at), \

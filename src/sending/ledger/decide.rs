@@ -62,6 +62,16 @@ pub(super) enum Ask {
     Void,
 }
 
+impl Ask {
+    /// Where a mark would let the content go.
+    pub(super) const fn address(&self) -> Option<AddressHash> {
+        match self {
+            Self::Mark(address) => Some(*address),
+            Self::Record(..) | Self::Void => None,
+        }
+    }
+}
+
 /// What the asker is told.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Verdict {

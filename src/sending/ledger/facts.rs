@@ -2,7 +2,7 @@
 
 use std::collections::{HashMap, HashSet};
 
-use sea_orm::{DbBackend, DbErr, QueryResult};
+use sea_orm::{DbBackend, DbErr, QueryResult, TryGetable};
 use uuid::Uuid;
 
 use super::{Ticket, decide::Ask, sql::Sql};
@@ -70,7 +70,7 @@ pub enum Holder {
 impl Holder {
     /// What `deliveries d` are held so. `ix_deliveries_held`
     fn narrow(self, sql: &mut Sql) {
-        sql.push("d.state IN ('claimed', 'sending') AND d.process_id ");
+        sql.push("d.stage = 'held' AND d.process_id ");
         match self {
             Self::Dead(account) => {
                 sql.push(
@@ -97,7 +97,7 @@ impl Holder {
 /// # Errors
 /// What the database refuses.
 pub async fn bereaved(system: &SystemScope) -> Result<Vec<Uuid>, DbErr> {
-    let sql = "SELECT DISTINCT d.account_id FROM deliveries d WHERE d.state IN ('claimed', 'sending') \
+    let sql = "SELECT DISTINCT d.account_id FROM deliveries d WHERE d.stage = 'held' \
                AND d.process_id IN (SELECT id FROM engine_processes WHERE dead_at IS NOT NULL)";
     system.query(sql, []).await?.iter().map(|row| row.try_get("", "account_id")).collect()
 }
@@ -110,11 +110,33 @@ pub(super) async fn held(system: &SystemScope, holder: Holder) -> Result<Vec<Uui
     system.query(&sql.text, sql.values).await?.iter().map(|row| row.try_get("", "id")).collect()
 }
 
+/// What is read of each, in the order of [`Facts::of`].
+const FACTS: &str = "SELECT d.id, d.account_id, d.campaign_id, d.enrollment_id, d.smtp_credential_id, e.batch_id, d.position, \
+     d.state, d.token, d.process_id, d.attempts, d.reserved_period, d.reserved_day, e.status, e.progress, \
+     e.current_step, e.sent_at IS NOT NULL, e.bounced_at IS NOT NULL, e.unsubscribed_at IS NOT NULL, \
+     n.delay_minutes, k.status, k.min_wait_seconds, \
+     (k.deleted_at IS NOT NULL OR c.deleted_at IS NOT NULL OR c.unsubscribed_at IS NOT NULL \
+      OR i.deleted_at IS NOT NULL), \
+     (c.deleted_at IS NOT NULL OR i.deleted_at IS NOT NULL), \
+     (s.disabled_at IS NOT NULL OR s.deleted_at IS NOT NULL), \
+     s.imap_username IS NOT NULL, m.last_read_at, \
+     EXISTS (SELECT 1 FROM webhooks w WHERE w.account_id = d.account_id AND w.disabled_at IS NULL \
+      AND w.deleted_at IS NULL)";
+/// From where. Joined by primary keys alone: foreign keys hold the accounts equal, and saying so again lets PostgreSQL's
+/// planner join all rows of an account with each other as long as it has no statistics.
+const AROUND: &str = " \
+     JOIN enrollments e ON e.id = d.enrollment_id \
+     JOIN campaigns k ON k.id = d.campaign_id \
+     JOIN smtp_credentials s ON s.id = d.smtp_credential_id \
+     JOIN contacts c ON c.id = e.contact_id \
+     JOIN contact_imports i ON i.id = c.contact_import_id \
+     LEFT JOIN sequence_steps n ON n.account_id = d.account_id AND n.campaign_id = d.campaign_id \
+          AND n.position = d.position + 1 \
+     LEFT JOIN mailboxes m ON m.account_id = s.account_id AND m.host = lower(s.imap_host) \
+          AND m.port = s.imap_port AND m.username = s.imap_username";
+
 /// Reads these deliveries, or those of them that are still held so, and locks: the delivery and enrollment for a change,
 /// whatever may stop it against one. The campaign is locked already (`order`).
-///
-/// Joined by primary keys alone: foreign keys hold the accounts equal, and saying so again lets PostgreSQL's planner
-/// join all rows of an account with each other as long as it has no statistics.
 ///
 /// A mailbox that was read at `read_since` or later counts as read. It is not locked: it can only have been read since.
 pub(super) async fn read(
@@ -123,31 +145,10 @@ pub(super) async fn read(
     holder: Option<Holder>,
     read_since: Timestamp,
 ) -> Result<Vec<Facts>, DbErr> {
-    let mut sql = Sql::new(
-        system.backend(),
-        "SELECT d.id, d.account_id, d.campaign_id, d.enrollment_id, d.smtp_credential_id, e.batch_id, d.position, \
-         d.state, d.token, d.process_id, d.attempts, d.reserved_period, d.reserved_day, e.status, e.progress, \
-         e.current_step, e.sent_at, e.bounced_at, e.unsubscribed_at, n.delay_minutes, k.status AS campaign_status, \
-         k.min_wait_seconds, \
-         (k.deleted_at IS NOT NULL OR c.deleted_at IS NOT NULL OR c.unsubscribed_at IS NOT NULL \
-          OR i.deleted_at IS NOT NULL) AS gone, \
-         (c.deleted_at IS NOT NULL OR i.deleted_at IS NOT NULL) AS contact_deleted, \
-         (s.disabled_at IS NOT NULL OR s.deleted_at IS NOT NULL) AS lane_closed, \
-         s.imap_username IS NOT NULL AS has_mailbox, m.last_read_at, \
-         EXISTS (SELECT 1 FROM webhooks w WHERE w.account_id = d.account_id AND w.disabled_at IS NULL \
-          AND w.deleted_at IS NULL) AS listened \
-         FROM deliveries d \
-         JOIN enrollments e ON e.id = d.enrollment_id \
-         JOIN campaigns k ON k.id = d.campaign_id \
-         JOIN smtp_credentials s ON s.id = d.smtp_credential_id \
-         JOIN contacts c ON c.id = e.contact_id \
-         JOIN contact_imports i ON i.id = c.contact_import_id \
-         LEFT JOIN sequence_steps n ON n.account_id = d.account_id AND n.campaign_id = d.campaign_id \
-              AND n.position = d.position + 1 \
-         LEFT JOIN mailboxes m ON m.account_id = s.account_id AND m.host = lower(s.imap_host) \
-              AND m.port = s.imap_port AND m.username = s.imap_username WHERE ",
-    );
-    sql.push("d.id IN ");
+    let mut sql = Sql::new(system.backend(), FACTS);
+    sql.push(", false FROM deliveries d");
+    sql.push(AROUND);
+    sql.push(" WHERE d.id IN ");
     sql.ids(ids);
     if let Some(holder) = holder {
         sql.push(" AND ");
@@ -161,8 +162,47 @@ pub(super) async fn read(
     rows.iter().map(|row| Facts::of(row, read_since)).collect()
 }
 
-/// Which of these addresses are suppressed in these accounts. Asked after the rows are locked, so that an unsubscription
-/// which waits for them comes after the mark, and one that did not is seen.
+/// Reads the deliveries of these asks, and whether the addresses are suppressed that marks are asked for.
+///
+/// PostgreSQL shows a statement what was committed before it began: suppressions are asked for once more when the rows are
+/// locked, so that an unsubscription which waits for them comes after the mark, and one that did not is seen. SQLite has
+/// one writer, and every round costs the changes of threads: it is asked once.
+pub(super) async fn read_asked(
+    system: &SystemScope,
+    asks: &[(Ticket, &Ask)],
+    read_since: Timestamp,
+) -> Result<HashMap<Uuid, Facts>, DbErr> {
+    if system.backend() == DbBackend::Postgres {
+        let ids: Vec<Uuid> = asks.iter().map(|(ticket, _)| ticket.delivery_id).collect();
+        let mut known = by_id(read(system, &ids, None, read_since).await?);
+        look_for_suppressions(system, asks, &mut known).await?;
+        return Ok(known);
+    }
+    let rows = asks.iter().map(|(ticket, ask)| {
+        let address = ask.address().map(|hash| hash.to_vec());
+        [ticket.delivery_id.into(), address.into()]
+    });
+    let mut sql = Sql::with_rows(system.backend(), "v_id, v_hash", rows, FACTS);
+    sql.push(
+        ", EXISTS (SELECT 1 FROM suppressions u WHERE u.account_id = d.account_id AND u.email_hash = v_hash) \
+         FROM v CROSS JOIN deliveries d ON d.id = v_id",
+    );
+    sql.push(AROUND);
+    let rows = system.query(&sql.text, sql.values).await?;
+    rows.iter().map(|row| Facts::of(row, read_since)).collect::<Result<_, _>>().map(by_id)
+}
+
+/// By delivery. One that was asked for twice is suppressed if one of its asks says so.
+fn by_id(rows: Vec<Facts>) -> HashMap<Uuid, Facts> {
+    let mut known = HashMap::with_capacity(rows.len());
+    for facts in rows {
+        let suppressed = facts.suppressed;
+        known.entry(facts.delivery_id).or_insert(facts).suppressed |= suppressed;
+    }
+    known
+}
+
+/// Which of these addresses are suppressed in these accounts.
 async fn suppressed(
     system: &SystemScope,
     addresses: &[(Uuid, AddressHash)],
@@ -172,7 +212,7 @@ async fn suppressed(
         return Ok(found);
     }
     let rows = addresses.iter().map(|(account, hash)| [(*account).into(), hash.to_vec().into()]);
-    // The primary key serves each; CROSS JOIN keeps SQLite from reading all suppressions.
+    // The primary key serves each.
     let sql = Sql::with_rows(
         system.backend(),
         "v_account, v_hash",
@@ -189,52 +229,67 @@ async fn suppressed(
     Ok(found)
 }
 
+/// The columns of a row in their order: looked up by name, as often as this is done, they would cost more than their reading.
+struct Columns<'a> {
+    row: &'a QueryResult,
+    next: usize,
+}
+
+impl Columns<'_> {
+    fn take<T: TryGetable>(&mut self) -> Result<T, DbErr> {
+        let at = self.next;
+        self.next += 1;
+        self.row.try_get_by_index(at)
+    }
+}
+
 impl Facts {
+    /// From a row of [`FACTS`] and whether it is suppressed.
     fn of(row: &QueryResult, read_since: Timestamp) -> Result<Self, DbErr> {
-        let read_at = row.try_get::<Option<Timestamp>>("", "last_read_at")?.unwrap_or_default();
+        let mut columns = Columns { row, next: 0 };
         Ok(Self {
-            delivery_id: row.try_get("", "id")?,
-            account_id: row.try_get("", "account_id")?,
-            campaign_id: row.try_get("", "campaign_id")?,
-            enrollment_id: row.try_get("", "enrollment_id")?,
-            credential_id: row.try_get("", "smtp_credential_id")?,
-            batch_id: row.try_get("", "batch_id")?,
-            position: row.try_get("", "position")?,
-            state: row.try_get("", "state")?,
-            token: row.try_get("", "token")?,
-            process_id: row.try_get("", "process_id")?,
-            attempts: row.try_get("", "attempts")?,
-            reserved_period: row.try_get("", "reserved_period")?,
-            reserved_day: row.try_get("", "reserved_day")?,
-            status: row.try_get("", "status")?,
-            progress: row.try_get("", "progress")?,
-            current_step: row.try_get("", "current_step")?,
-            sent_before: row.try_get::<Option<i64>>("", "sent_at")?.is_some(),
-            bounced_before: row.try_get::<Option<i64>>("", "bounced_at")?.is_some(),
-            unsubscribed_before: row.try_get::<Option<i64>>("", "unsubscribed_at")?.is_some(),
-            next_delay: row.try_get("", "delay_minutes")?,
-            campaign_status: row.try_get("", "campaign_status")?,
-            min_wait_seconds: row.try_get("", "min_wait_seconds")?,
-            gone: row.try_get("", "gone")?,
-            contact_deleted: row.try_get("", "contact_deleted")?,
-            lane_closed: row.try_get("", "lane_closed")?,
-            mailbox_unread: row.try_get("", "has_mailbox")? && read_at < read_since,
-            listened: row.try_get("", "listened")?,
-            suppressed: false,
+            delivery_id: columns.take()?,
+            account_id: columns.take()?,
+            campaign_id: columns.take()?,
+            enrollment_id: columns.take()?,
+            credential_id: columns.take()?,
+            batch_id: columns.take()?,
+            position: columns.take()?,
+            state: columns.take()?,
+            token: columns.take()?,
+            process_id: columns.take()?,
+            attempts: columns.take()?,
+            reserved_period: columns.take()?,
+            reserved_day: columns.take()?,
+            status: columns.take()?,
+            progress: columns.take()?,
+            current_step: columns.take()?,
+            sent_before: columns.take()?,
+            bounced_before: columns.take()?,
+            unsubscribed_before: columns.take()?,
+            next_delay: columns.take()?,
+            campaign_status: columns.take()?,
+            min_wait_seconds: columns.take()?,
+            gone: columns.take()?,
+            contact_deleted: columns.take()?,
+            lane_closed: columns.take()?,
+            mailbox_unread: {
+                let (has_mailbox, read_at): (bool, Option<Timestamp>) = (columns.take()?, columns.take()?);
+                has_mailbox && read_at.unwrap_or_default() < read_since
+            },
+            listened: columns.take()?,
+            suppressed: columns.take()?,
         })
     }
 }
 
 /// Notes whose address is suppressed, of those that are to be marked.
-pub(super) async fn look_for_suppressions(
+async fn look_for_suppressions(
     system: &SystemScope,
     asks: &[(Ticket, &Ask)],
     known: &mut HashMap<Uuid, Facts>,
 ) -> Result<(), DbErr> {
-    let marks = asks.iter().filter_map(|(ticket, ask)| match ask {
-        Ask::Mark(address) => Some((ticket.delivery_id, *address)),
-        Ask::Record(..) | Ask::Void => None,
-    });
+    let marks = asks.iter().filter_map(|(ticket, ask)| Some((ticket.delivery_id, ask.address()?)));
     let addresses: Vec<(Uuid, (Uuid, AddressHash))> = marks
         .filter_map(|(delivery, address)| Some((delivery, (known.get(&delivery)?.account_id, address))))
         .collect();

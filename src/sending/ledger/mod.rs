@@ -19,7 +19,7 @@ pub(crate) mod sql;
 mod void;
 mod writes;
 
-use std::{collections::HashMap, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 
 use sea_orm::{ConnAcquireErr, DbErr};
 use tokio::sync::{mpsc, oneshot};
@@ -344,10 +344,7 @@ async fn settle(
     if asks.is_empty() {
         return Ok((Vec::new(), false));
     }
-    let ids: Vec<Uuid> = asks.iter().map(|(ticket, _)| ticket.delivery_id).collect();
-    let known = facts::read(system, &ids, None, read_since).await?;
-    let mut known: HashMap<Uuid, Facts> = known.into_iter().map(|facts| (facts.delivery_id, facts)).collect();
-    facts::look_for_suppressions(system, asks, &mut known).await?;
+    let known = facts::read_asked(system, asks, read_since).await?;
     let mut verdicts = Vec::with_capacity(asks.len());
     let mut changes = Vec::with_capacity(asks.len());
     let mut events = Events::default();

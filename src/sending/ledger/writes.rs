@@ -13,7 +13,7 @@ use crate::tenancy::SystemScope;
 struct Write {
     columns: &'static str,
     rows: Vec<Vec<Value>>,
-    /// `UPDATE … SET …`, with the columns of the rows.
+    /// What comes behind `UPDATE`: `… SET …`, with the columns of the rows.
     set: &'static str,
     /// What comes behind `WHERE`; which row is meant, by a column of the rows that is not null.
     matching: &'static str,
@@ -26,7 +26,7 @@ pub(super) struct Writes {
 }
 
 /// A mark finds its delivery claimed, and says so.
-const MARK: &str = "UPDATE deliveries SET state = 'sending' WHERE state = 'claimed' AND id IN ";
+const MARK: &str = "deliveries SET state = 'sending' WHERE state = 'claimed' AND id IN ";
 const MARKED: &str = " RETURNING id";
 
 impl Writes {
@@ -87,7 +87,7 @@ impl Writes {
             sql.push(&format!("v{nth} ({}) AS (VALUES ", write.columns));
             sql.rows(write.rows);
             sql.push(")");
-            let update = format!("{} FROM v{nth} WHERE {}", write.set, write.matching);
+            let update = format!("UPDATE {} FROM v{nth} WHERE {}", write.set, write.matching);
             if last {
                 sql.push(&format!(" {update}"));
             } else {
@@ -96,27 +96,29 @@ impl Writes {
         }
         if !marks.is_empty() {
             sql.push(" ");
-            mark(&mut sql, marks);
+            mark(&mut sql, "UPDATE ", marks);
         }
         sql
     }
 
-    /// SQLite takes several statements at a time.
+    /// SQLite takes several statements at a time. What none of them may leave half done ends their transaction: undone alone,
+    /// each would keep a copy of every page that it changes.
     fn in_one_round(self, marks: &[Uuid]) -> Sql {
         let mut sql = Sql::new(self.backend, "");
         for write in self.changes {
             sql.push(&format!("WITH v ({}) AS (VALUES ", write.columns));
             sql.rows(write.rows);
-            sql.push(&format!(") {} FROM v WHERE {};", write.set, write.matching));
+            sql.push(&format!(") UPDATE OR ROLLBACK {} FROM v WHERE {};", write.set, write.matching));
         }
         if !marks.is_empty() {
-            mark(&mut sql, marks);
+            mark(&mut sql, "UPDATE OR ROLLBACK ", marks);
         }
         sql
     }
 }
 
-fn mark(sql: &mut Sql, marks: &[Uuid]) {
+fn mark(sql: &mut Sql, update: &str, marks: &[Uuid]) {
+    sql.push(update);
     sql.push(MARK);
     sql.list(uuids(marks));
     sql.push(MARKED);
