@@ -17,7 +17,7 @@ use super::{
     program::{Program, Sender},
     ready::Ready,
     retry,
-    smtp::{DataOutcome, Lasting, Offered, SmtpConnection, Timeouts, Trouble, provider_id},
+    smtp::{DataOutcome, Lasting, OfferError, Offered, SmtpConnection, Timeouts, Trouble, provider_id},
 };
 use crate::{clock::Timestamp, engine::Liveness, models::suppressions::AddressHash, points, state::AppState};
 
@@ -154,7 +154,7 @@ impl Worker {
             match self.make_ready(&claimed) {
                 Ok(ready) => return Ok(ControlFlow::Continue(ready)),
                 Err(reason) => {
-                    self.end(claimed.ticket(), Outcome::Bounced { reason }, Step::Next).await?;
+                    self.end(claimed.ticket(), Outcome::Unsendable { reason }, Step::Next).await?;
                 }
             }
             if self.turn_is_over() {
@@ -334,6 +334,10 @@ impl Worker {
         };
         if matches!(trouble, Trouble::Connection) {
             tracing::info!(lane = %self.lane.credential_id, error = %refusal, "lane in trouble");
+        }
+        if matches!(refusal, Refusal::Offer(OfferError::BadAddress)) {
+            let pause = self.pause();
+            return self.end(ticket, Outcome::Unsendable { reason: refusal.to_string() }, pause).await;
         }
         self.blame(ticket, Some(trouble), words.unwrap_or_else(|| refusal.to_string())).await
     }

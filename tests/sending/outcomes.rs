@@ -1,7 +1,8 @@
 //! What arrives, and what becomes of what does not.
 
+use ampout::{clock::Timestamp, sending::health::disable_sick};
 use rstest::rstest;
-use serde_json::json;
+use serde_json::{Value as Json, json};
 use testkit::sink::{Auth, Greeting, Matcher, Point, Sink};
 
 use crate::support::{World, campaign::*, world};
@@ -239,6 +240,53 @@ async fn a_password_corrected_while_the_old_one_is_refused_is_tried_and_not_disa
         assert!(seen["credentials"][0]["disabled_at"].is_string(), "{seen}");
         assert_eq!(sink.count(), 3);
         engine.stop().await;
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_mail_that_cannot_be_made_bounces_and_weighs_nothing_on_its_sender() {
+    engine_world(|w, engine, sink| async move {
+        const MANY: usize = 25;
+        // For somebody with so long a note it passes what a mail may have.
+        let mut mine = campaign(&[credential(&sink, "alice@sender.test")], 1);
+        mine["campaign"]["sequence_steps"][0]["body_html"] = json!("{{ custom.note }}".repeat(110));
+        let note = json!({ "note": "x".repeat(10_000) });
+        let contacts: Vec<Json> =
+            addresses("ok", MANY).iter().map(|email| json!({ "email": email, "custom": note })).collect();
+        let import = json!({ "contact_import": { "name": "People", "contacts": contacts } });
+        let import = w.alice.made("/contact_imports", &import).await;
+        let made = w.alice.made("/campaigns", &mine).await;
+        let id = made["id"].as_str().unwrap();
+        w.alice.made(&format!("/campaigns/{id}/enroll"), &json!({ "contact_import_id": import["id"] })).await;
+        w.alice.made(&format!("/campaigns/{id}/dispatch"), &json!({})).await;
+        let lane = [credential(&sink, "bob@sender.test")];
+        let theirs = dispatched(&w.bob, &campaign(&lane, 1), &addresses("reject-550", MANY)).await;
+        let ended = "SELECT CAST(sum(bounced) AS bigint) FROM campaign_totals";
+        testkit::wait::eventually(DEADLINE, || async { (w.number(ended, []).await >= 45).then_some(()) })
+            .await
+            .unwrap();
+        let seen = until_status(&w.alice, id, "completed").await;
+        engine.stop().await;
+        disable_sick(&w.db(), Timestamp::now()).await.unwrap();
+        assert_eq!(seen["totals"]["bounced"], MANY);
+        let row = w.alice.seen(&format!("/campaigns/{id}/enrollments")).await[0].clone();
+        assert_eq!(
+            (&row["status"], &row["bounce_reason"]),
+            (&json!("bounced"), &json!("the rendered text is too large"))
+        );
+        let row = w.alice.seen(&format!("/campaigns/{id}/deliveries")).await[0].clone();
+        assert_eq!(row["state"], "bounced");
+        let lane = w.alice.seen(&format!("/campaigns/{id}/smtp_credentials")).await[0].clone();
+        assert_eq!((&lane["bounce_rate"], &lane["disabled_at"]), (&json!(0.0), &Json::Null));
+        // Whom a server refuses weighs.
+        let lane = w.bob.seen(&format!("/campaigns/{theirs}/smtp_credentials")).await[0].clone();
+        assert_eq!((&lane["bounce_rate"], &lane["disabled_reason"]), (&json!(100.0), &json!("bounce_rate")));
+        assert_eq!(
+            w.number("SELECT CAST(sum(sends + reserved) AS bigint) FROM account_periods", []).await,
+            0
+        );
+        assert_eq!(w.number("SELECT CAST(sum(reserved) AS bigint) FROM credential_days", []).await, 0);
     })
     .await;
 }

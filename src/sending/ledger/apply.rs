@@ -65,7 +65,8 @@ impl Sums {
         }
         if let Some(day) = facts.reserved_day {
             // `sends` is what the bounce rate is over: accepted, or refused for good.
-            let by = [-released * first, accepted * first, accepted + bounced, bounced];
+            let refused = bounced - i64::from(counts.bounced && counts.unsendable);
+            let by = [-released * first, accepted * first, accepted + refused, refused];
             add(&mut self.days, (facts.credential_id, day), by);
         }
         let (unsubscribed, back) = (i64::from(counts.unsubscribed), i64::from(counts.back_to_batch));

@@ -32,6 +32,11 @@ pub enum Outcome {
         /// Its words.
         reason: String,
     },
+    /// No server was asked: it cannot be rendered, composed or addressed, now or later.
+    Unsendable {
+        /// Why.
+        reason: String,
+    },
     /// The final dot may have been written, and no reply tells.
     Uncertain,
     /// Known never to have been sent: as if it had not been claimed.
@@ -44,7 +49,7 @@ impl Outcome {
         match self {
             Self::Accepted { .. } => "accepted",
             Self::Deferred { .. } => "deferred",
-            Self::Bounced { .. } => "bounced",
+            Self::Bounced { .. } | Self::Unsendable { .. } => "bounced",
             Self::Uncertain => "uncertain",
             Self::GivenBack => "given_back",
         }
@@ -129,6 +134,8 @@ pub(super) struct Counts {
     /// … as a send.
     pub accepted: bool,
     pub bounced: bool,
+    /// It bounced by ourselves: its sender is not to blame.
+    pub unsendable: bool,
     pub unsubscribed: bool,
     pub left_pending: bool,
     pub first_sent: bool,
@@ -189,6 +196,7 @@ fn record(facts: &Facts, outcome: &Outcome, chance: f64, now: Timestamp) -> Opti
         Outcome::Accepted { reply, provider_id } => Some(accept(facts, reply, provider_id.as_ref(), now)),
         Outcome::Deferred { reply } => Some(defer(facts, reply, chance, now)),
         Outcome::Bounced { reason } => Some(bounce(facts, reason, now)),
+        Outcome::Unsendable { reason } => Some(unsendable(facts, reason, now)),
         Outcome::Uncertain if facts.state == DeliveryState::Uncertain => None,
         Outcome::Uncertain => Some(uncertain(facts)),
         Outcome::GivenBack => Some(give_back(facts, now)),
@@ -304,6 +312,11 @@ fn bounce(facts: &Facts, reason: &str, now: Timestamp) -> Change {
         },
         ..unchanged(facts)
     }
+}
+
+fn unsendable(facts: &Facts, reason: &str, now: Timestamp) -> Change {
+    let bounced = bounce(facts, reason, now);
+    Change { counts: Counts { unsendable: true, ..bounced.counts }, ..bounced }
 }
 
 fn skip(facts: &Facts) -> Change {

@@ -121,6 +121,7 @@ const RELEASED: Counts = Counts {
     released: true,
     accepted: false,
     bounced: false,
+    unsendable: false,
     unsubscribed: false,
     left_pending: false,
     first_sent: false,

@@ -21,6 +21,15 @@ fn deferred() -> Outcome {
     Outcome::Deferred { reply: "451 later".into() }
 }
 
+#[test]
+fn what_could_not_be_made_bounces_and_its_sender_is_not_to_blame() {
+    let facts = sending(1);
+    let refused = recorded(&facts, bounced());
+    let made = recorded(&facts, Outcome::Unsendable { reason: "550 nobody".into() });
+    let counts = Counts { unsendable: true, ..refused.counts };
+    assert_eq!(made, Change { counts, ..refused });
+}
+
 fn bounced() -> Outcome {
     Outcome::Bounced { reason: "550 nobody".into() }
 }
