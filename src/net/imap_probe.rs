@@ -321,6 +321,23 @@ mod tests {
         assert_eq!(check(false, &[HELLO, PLAIN], "me").await, Err(VerifyError::TlsFailed));
     }
 
+    #[tokio::test]
+    async fn a_name_that_no_command_can_hold_is_not_sent() {
+        assert_eq!(check(true, &[HELLO, PLAIN], "m\0e").await, Err(VerifyError::AuthFailed));
+    }
+
+    #[tokio::test]
+    async fn a_talkative_server_is_heard_out() {
+        let talk = format!("{}v1 OK done\r\n", "* OK this server has much to say for itself\r\n".repeat(99));
+        let script = [
+            HELLO,
+            ("v1 CAPABILITY\r\n", Some(talk.as_str())),
+            (LOGIN, Some("v2 OK in\r\n")),
+            ("v3 LOGOUT\r\n", None),
+        ];
+        assert_eq!(check(true, &script, "me").await, Ok(()));
+    }
+
     #[test]
     fn a_command_is_cut_behind_each_announcement_and_nowhere_in_a_literal() {
         let command = "v2 LOGIN {6}\r\nab}\r\nc {3}\r\nxyz";

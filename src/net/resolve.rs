@@ -270,6 +270,7 @@ mod tests {
         let dns = SystemDns::new().unwrap();
         let loopback = [IpAddr::from(Ipv4Addr::LOCALHOST), IpAddr::from(Ipv6Addr::LOCALHOST)];
         for name in ["localhost", "LocalHost.", "db.localhost"] {
+            assert!(is_localhost(name), "{name}");
             assert_eq!(dns.addresses(name).await.unwrap(), loopback, "{name}");
         }
         for name in ["localhost.example", "mylocalhost", "example.com"] {

@@ -201,3 +201,23 @@ proptest! {
         prop_assert_eq!(lines(&mail.body_text(0).unwrap()), lines(&text));
     }
 }
+
+#[test]
+fn a_header_holds_visible_ascii_on_one_line_and_nothing_else() {
+    let longest = "a".repeat(LINE_BYTES);
+    assert_eq!(ascii(&longest), Ok(longest.as_str()));
+    for text in ["a b", "a\r\nb", "\u{e4}", &"a".repeat(LINE_BYTES + 1)] {
+        assert_eq!(ascii(text), Err(ComposeError::UnsafeHeader), "{text}");
+    }
+}
+
+#[test]
+fn short_lines_of_ascii_go_as_they_are_and_everything_else_encoded() {
+    let longest = "a".repeat(LINE_BYTES);
+    for text in ["", "Hi Jo", "Hi\nJo\n", &longest] {
+        assert_eq!(body(text).encoding(), ContentTransferEncoding::SevenBit, "{text}");
+    }
+    for text in ["Grüße", &"a".repeat(LINE_BYTES + 1)] {
+        assert_ne!(body(text).encoding(), ContentTransferEncoding::SevenBit, "{text}");
+    }
+}

@@ -120,6 +120,93 @@ fn without_a_lane_nothing_goes_and_the_horizon_ends_it() {
     assert_eq!((forecast.days.len(), forecast.total_sends), (366, 366));
 }
 
+/// Follow-ups of the first lane, due within this span.
+fn waiting(from: Timestamp, to: Timestamp, count: u64) -> Waiting {
+    Waiting { lane: Some(Uuid::from_u128(1)), position: 1, from, to, count }
+}
+
+#[test]
+fn turns_are_shared_evenly() {
+    assert_eq!(share_out(7, &[9, 9, 9, 9]), [2, 2, 2, 1]);
+    assert_eq!(share_out(100, &[1, 100, 100]), [1, 50, 49]);
+}
+
+#[test]
+fn a_lane_has_as_many_turns_in_a_day_as_its_wait_allows() {
+    let wait = Duration::from_hours(6);
+    let forecast = simulate(&Prospect { wait, ..plain() });
+    assert_eq!(sends(&forecast), [3, 4, 3], "at 10, 16 and 22, then at 4");
+    // A turn at midnight is the next day's.
+    let mut prospect = Prospect { now: at("2026-04-27T12:00:00Z"), wait, ..plain() };
+    prospect.first_steps[0].due_at = prospect.now;
+    assert_eq!(sends(&simulate(&prospect)), [2, 4, 4]);
+}
+
+#[test]
+fn a_span_is_spread_over_its_days_and_nothing_of_it_is_lost() {
+    let mut prospect = plain();
+    prospect.first_steps.clear();
+    let (now, midnight) = (prospect.now, at("2026-04-28T00:00:00Z").micros());
+    let micros = Timestamp::from_micros;
+    for (from, to, count, expected) in [
+        (now, micros(now.micros() + 1), 10, vec![10]),
+        (micros(midnight - 2), micros(midnight + 1), 4, vec![2, 2]),
+        (at("2026-04-27T12:00:00Z"), at("2026-04-29T11:59:59Z"), 40, vec![10, 20, 10]),
+        // One that is in no day's share until the last.
+        (now, now.plus(2 * DAY), 1, vec![1]),
+    ] {
+        prospect.waiting = vec![waiting(from, to, count)];
+        assert_eq!(sends(&simulate(&prospect)), expected, "{count} from {from:?} to {to:?}");
+    }
+}
+
+#[test]
+fn follow_ups_that_are_due_take_the_first_turns_and_later_ones_keep_theirs() {
+    let mut prospect = Prospect { wait: Duration::from_hours(1), ..plain() };
+    let now = prospect.now;
+    let overdue = Timestamp::from_micros(now.micros() - 1);
+    prospect.waiting = vec![waiting(overdue, overdue, 3)];
+    prospect.first_steps.clear();
+    assert_eq!(simulate(&prospect).finish_at, Some(now.plus(Duration::from_hours(2))));
+    prospect.first_steps = vec![FirstSteps { due_at: now, count: 2 }];
+    let forecast = simulate(&prospect);
+    assert_eq!(
+        (forecast.first_send_at, forecast.finish_at),
+        (Some(now), Some(now.plus(Duration::from_hours(4))))
+    );
+
+    // Two turns are left today, and one of them is for what falls due in the evening.
+    let noon = at("2026-04-27T12:00:00Z");
+    let evening = at("2026-04-27T20:00:00Z");
+    let mut prospect = Prospect { now: noon, wait: Duration::from_hours(6), ..plain() };
+    prospect.waiting = vec![waiting(evening, evening, 1)];
+    prospect.first_steps[0].due_at = noon;
+    assert_eq!(sends(&simulate(&prospect)), [2, 4, 4, 1]);
+    // The second would go behind midnight: it is told as the day's last.
+    prospect.waiting = vec![waiting(evening, evening, 2)];
+    prospect.first_steps.clear();
+    let last = Timestamp::from_micros(at("2026-04-28T00:00:00Z").micros() - 1);
+    assert_eq!(simulate(&prospect).finish_at, Some(last));
+}
+
+#[test]
+fn a_plan_that_is_just_enough_holds_nothing_back() {
+    let mut prospect = plain();
+    prospect.plan.left = 10;
+    let forecast = simulate(&prospect);
+    assert_eq!((forecast.total_sends, forecast.plan_limit_reached_on), (10, None));
+}
+
+#[test]
+fn a_lane_that_has_nothing_to_send_does_not_count() {
+    let mut prospect = plain();
+    let later = prospect.now.plus(Duration::from_hours(2));
+    prospect.lanes = vec![Lane { left_today: 0, ..lane(1, 9) }, Lane { free_at: later, ..lane(2, 9) }];
+    prospect.first_steps[0].count = 1;
+    let forecast = simulate(&prospect);
+    assert_eq!((forecast.first_send_at, forecast.finish_at), (Some(later), Some(later)));
+}
+
 proptest! {
     #[test]
     fn no_limit_is_passed_and_nothing_is_lost(

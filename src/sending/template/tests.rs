@@ -53,6 +53,7 @@ fn html(source: &str) -> String {
 #[case("{% unless custom.trial %}paid{% endunless %}", "paid")]
 #[case("{% case custom.plan %}{% when 'free' %}f{% when 'pro', 'scale' %}p{% else %}e{% endcase %}", "p")]
 #[case("{% if custom.seats > 10 and email contains '@' %}big{% endif %}", "big")]
+#[case("{% if custom.rate > 1 and custom.rate < 2 %}between{% endif %}", "between")]
 #[case("{% if company contains 'x' %}a{% else %}b{% endif %}", "b")]
 #[case(
     "{% if company == nil %}a{% endif %}{% if company == blank %}b{% endif %}{% if company == '' %}c{% endif %}",
@@ -181,6 +182,36 @@ fn hostile_sources_are_refused_without_exhausting_the_stack_or_the_clock() {
     }
 }
 
+#[test]
+fn what_reaches_a_limit_is_taken_and_what_passes_it_refused() {
+    let parse = |source: &str| {
+        Template::parse(source, TemplateKind::Text).map(|_| ()).map_err(|error| error.to_string())
+    };
+    let cases = [
+        ("{{email}}".repeat(2_000), "{{email}}".repeat(2_001), "more than 2000 tags"),
+        (
+            format!("a{}b", " ".repeat(128)),
+            format!("a{}b", " ".repeat(129)),
+            "more than 128 white-space characters in a row",
+        ),
+        ("{{ '[[[[[[[' }}".to_owned(), "{{ '[[[[[[[[' }}".to_owned(), "too many brackets in one tag"),
+    ];
+    for (taken, refused, said) in cases {
+        assert_eq!(parse(&taken), Ok(()), "{said}");
+        assert!(parse(&refused).is_err_and(|error| error.contains(said)), "{said}");
+    }
+}
+
+#[rstest]
+#[case("{{ 'a}}' | append: '[[[[[[[[' }}")]
+#[case("{{ \"a%}\" | append: '[[[[[[[[' }}")]
+#[case("{{ email } '[[[[[[[[' }}")]
+#[case("{{ email % '[[[[[[[[' }}")]
+fn brackets_are_counted_to_the_end_of_a_tag_which_is_not_in_quotes(#[case] source: &str) {
+    let error = Template::parse(source, TemplateKind::Text).unwrap_err().to_string();
+    assert!(error.contains("too many brackets in one tag"), "{source}: {error}");
+}
+
 #[rstest]
 #[case("{% if email %}", "{% endif %}")]
 #[case("{% unless email %}", "{% endunless %}")]
@@ -232,6 +263,48 @@ fn rendering_is_bounded_in_size_and_time() {
     let hidden =
         Template::parse(&"{{ custom.long | upcase | size }}".repeat(1_900), TemplateKind::Text).unwrap();
     assert_eq!(hidden.render(&values), Err(RenderError::TooLarge));
+}
+
+/// A filter that can multiply is not begun where it could give more than a value may hold; any other is bounded by what it
+/// gave.
+#[test]
+fn a_value_holds_256_kib_and_not_a_byte_more() {
+    let custom = CustomFields::parse(json!({"long": "x".repeat(8_192), "items": "x".repeat(1_000)})).unwrap();
+    let length = |source: String| {
+        let values =
+            MergeValues { first_name: None, last_name: None, company: None, email: "a@b.c", custom: &custom };
+        Template::parse(&source, TemplateKind::Text).unwrap().render(&values).map(|text| text.len())
+    };
+    let with = "y".repeat(31);
+    let full = format!("{{{{ custom.long | replace: 'x', '{with}' | append: custom.long");
+    assert_eq!(length(format!("{full} }}}}")), Ok(262_144));
+    assert_eq!(length(format!("{full} | append: 'z' }}}}")), Err(RenderError::TooLarge));
+    assert_eq!(length(format!("{{{{ custom.long | replace: 'z', '{with}' }}}}")), Ok(8_192));
+    assert_eq!(
+        length(format!("{{{{ custom.long | replace: 'z', '{with}y' }}}}")),
+        Err(RenderError::TooLarge)
+    );
+    let joined =
+        |by: usize| format!("{{{{ custom.items | split: '' | join: '{}' | size }}}}", "y".repeat(by));
+    assert_eq!(length(joined(228)), Ok(6));
+    assert_eq!(length(joined(229)), Err(RenderError::TooLarge));
+    let linear =
+        "{{ custom.long | append: custom.long | append: custom.long | append: custom.long | upcase }}";
+    assert_eq!(length(linear.to_owned()), Ok(32_768));
+    assert_eq!(length("{{ custom.long | upcase | size }}".repeat(200)), Ok(800), "some megabytes of work");
+}
+
+#[test]
+fn a_mail_holds_a_mib_and_not_a_byte_more() {
+    let custom = CustomFields::parse(json!({"long": "x".repeat(8_192)})).unwrap();
+    let values =
+        MergeValues { first_name: None, last_name: None, company: None, email: "a@b.c", custom: &custom };
+    let full = "{{ custom.long }}".repeat(128);
+    let length = |source: &str| {
+        Template::parse(source, TemplateKind::Text).unwrap().render(&values).map(|text| text.len())
+    };
+    assert_eq!(length(&full), Ok(1_048_576));
+    assert_eq!(length(&format!("{full}x")), Err(RenderError::TooLarge));
 }
 
 proptest! {

@@ -46,6 +46,7 @@ async fn a_willing_server_is_opened(#[case] script: &[Step]) {
 #[case(&[Say("220 hi\r\n250 too early\r\n")], VerifyError::ProtocolFailed, Trouble::Connection)]
 #[case(&[Say("220 hi\r\n"), EHLO, Say("250-x\r\n250 AUTH PLAIN\r\n"), Hear("AUTH PLAIN AG1lAHNlY3JldA==\r\n"), Say("535 5.7.8 no\r\n")], VerifyError::AuthFailed, Trouble::Sender(SenderFault::Auth))]
 #[case(&[Say("220 hi\r\n"), EHLO, Say("250-x\r\n250 AUTH PLAIN\r\n"), Hear("AUTH PLAIN AG1lAHNlY3JldA==\r\n"), Say("454 4.7.0 later\r\n")], VerifyError::AuthFailed, Trouble::Connection)]
+#[case(&[Say("220 hi\r\n"), EHLO, Say("250-x\r\n250 AUTH LOGIN PLAIN\r\n"), Hear("AUTH PLAIN AG1lAHNlY3JldA==\r\n"), Say("535 5.7.8 no\r\n")], VerifyError::AuthFailed, Trouble::Sender(SenderFault::Auth))]
 #[tokio::test]
 async fn an_unwilling_server_is_told_apart(
     #[case] script: &[Step],
@@ -60,6 +61,14 @@ async fn an_unwilling_server_is_told_apart(
 async fn without_leave_for_plain_mail_a_password_never_goes_in_clear() {
     let script = [Say("220 hi\r\n"), EHLO, Say("250-x\r\n250 AUTH PLAIN\r\n")];
     assert_eq!(opened(false, &script).await.err(), Some(OpenError::NoTls));
+}
+
+#[tokio::test]
+async fn a_long_reply_is_read_to_its_end() {
+    let mut script = vec![Say("220 hi\r\n"), EHLO];
+    script.extend([Say("250-X-SOMETHING that no client has ever asked for\r\n"); 99]);
+    script.push(Say("250 PIPELINING\r\n"));
+    assert!(opened(true, &script).await.is_ok_and(|connection| connection.takes_ahead()));
 }
 
 #[tokio::test]

@@ -4,11 +4,12 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use rstest::rstest;
+use tokio::time::Instant;
 
 use super::script::Step::{self, Hear, Say};
 use super::script::{ENVELOPE, NEXT, Server, open, timeouts};
 use crate::sending::smtp::{
-    Broken, DataOutcome, Envelope, OfferError, Phase, Reply, SmtpConnection, Timeouts, Trouble,
+    Broken, DataOutcome, Envelope, OfferError, OwnedEnvelope, Phase, Reply, SmtpConnection, Timeouts, Trouble,
 };
 
 const HELLO: [Step; 3] =
@@ -263,4 +264,81 @@ async fn a_connection_closed_while_idle_is_nobodys_fault() {
     let (error, _) =
         converse(&HELLO, async |mut connection| connection.offer(&ENVELOPE).await.unwrap_err()).await;
     assert_eq!(error.trouble(), Trouble::Connection);
+}
+
+#[test]
+fn an_envelope_is_another_one_if_any_of_it_differs() {
+    let ahead = OwnedEnvelope::from(&NEXT);
+    assert!(ahead.is(&NEXT));
+    for other in [
+        Envelope { from: "z@x.test", ..NEXT },
+        Envelope { to: "z@y.test", ..NEXT },
+        Envelope { size: 7, ..NEXT },
+    ] {
+        assert!(!ahead.is(&other), "{other:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_recipient_that_was_offered_before_another_gets_nothing() {
+    let (outcome, rest) = converse(&script(&[&HELLO, &OFFER, &OFFER]), async |mut connection| {
+        let stale = connection.offer(&ENVELOPE).await.unwrap();
+        let _newer = connection.offer(&ENVELOPE).await.unwrap();
+        connection.data(stale, b"hello", None, &|| true).await
+    })
+    .await;
+    assert_eq!((outcome, rest.as_str()), (DataOutcome::NotSent(Broken::Protocol), ""));
+}
+
+#[tokio::test]
+async fn where_the_server_takes_its_leave_of_what_went_ahead_nothing_more_is_asked() {
+    let tail = [
+        Hear(".\r\nMAIL FROM:<a@x.test> SIZE=6\r\nRCPT TO:<c@y.test>\r\n"),
+        Say("250 ok\r\n421 too many\r\n"),
+    ];
+    let (error, rest) = converse(&script(&[&HELLO, &OFFER, &GO, &tail]), async |mut connection| {
+        let offered = connection.offer(&ENVELOPE).await.unwrap();
+        let first = connection.data(offered, b"hello", Some(&NEXT), &|| true).await;
+        assert_eq!(kind(&first), "accepted");
+        let error = connection.offer(&ENVELOPE).await.unwrap_err();
+        assert!(!connection.is_usable());
+        error
+    })
+    .await;
+    assert_eq!((error.reply().map(Reply::code), rest.as_str()), (Some(421), ""));
+}
+
+#[rstest]
+#[case(&[Hear("RSET\r\n"), Say("250 ok\r\n")], true)]
+#[case(&[Hear("RSET\r\n"), Say("451 later\r\n")], false)]
+#[case(&[Hear("RSET\r\n")], false)]
+#[tokio::test]
+async fn a_connection_that_was_not_reset_is_not_used_again(#[case] steps: &[Step], #[case] done: bool) {
+    let ((reset, usable), _) = converse(&script(&[&HELLO, &OFFER, steps]), async |mut connection| {
+        let _offered = connection.offer(&ENVELOPE).await.unwrap();
+        (connection.reset().await.is_ok(), connection.is_usable())
+    })
+    .await;
+    assert_eq!((reset, usable), (done, done));
+}
+
+/// What is left of the time in which a connection is opened is the first message's.
+#[tokio::test]
+async fn the_first_message_shares_the_time_of_the_opening() {
+    let server = Server::start().await;
+    let timeouts = timeouts();
+    let client = async {
+        let mut connection = open(server.port(), &timeouts).await.unwrap();
+        connection.first_until = Some(Instant::now() + Duration::from_millis(20));
+        let began = Instant::now();
+        (connection.offer(&ENVELOPE).await.unwrap_err(), began.elapsed())
+    };
+    let silent = async {
+        let mut stream = server.accept().await;
+        super::script::play_on(&mut stream, &HELLO).await;
+        stream
+    };
+    let ((error, took), _held) = tokio::join!(client, silent);
+    assert_eq!(error, OfferError::Broken(Broken::Timeout));
+    assert!(took < timeouts.before_data / 2, "{took:?}");
 }
