@@ -1,5 +1,8 @@
 //! `POST /campaigns/:id/dispatch`.
 
+use std::time::Duration;
+
+use ampout::clock::Timestamp;
 use axum::http::StatusCode;
 use serde_json::{Value as Json, json};
 use uuid::Uuid;
@@ -96,6 +99,29 @@ async fn enrollments_of_a_deleted_import_are_not_there_to_be_dispatched() {
         assert_eq!(none["code"], json!("no_pending_enrollments"));
         alice.enroll(campaign, kept, 50).await;
         assert_eq!(alice.made(&path, &json!({})).await["dispatched"], json!(2));
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn the_estimate_ends_when_the_last_follow_up_is_due() {
+    world(|world| async move {
+        let step = |position: i64, minutes: i64| {
+            json!({ "position": position, "subject": "Hello", "body_html": "<p>Hi</p>", "delay_minutes": minutes })
+        };
+        let extra = json!({
+            "min_wait_seconds": 0, "max_wait_seconds": 0,
+            "sequence_steps": [step(1, 30), step(2, 60), step(3, 120)],
+        });
+        let mut spans = Vec::new();
+        for client in [&world.alice, &world.bob] {
+            let campaign = client.campaign(&extra).await;
+            client.enroll(campaign, world.import(client, 1, "x.example").await, 50).await;
+            let body = client.made(&format!("/campaigns/{campaign}/dispatch"), &json!({})).await;
+            let time = |name: &str| body[name].as_str().unwrap().parse::<Timestamp>().unwrap();
+            spans.push(time("estimated_finish_at").since(time("first_send_at")));
+        }
+        assert_eq!(spans, [Duration::from_hours(3); 2], "an hour and two, and not the first step's own delay");
     })
     .await;
 }

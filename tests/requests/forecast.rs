@@ -1,10 +1,13 @@
 //! Forecasts over HTTP; what they say is tested beside the simulation.
 
+use std::time::Duration;
+
 use ampout::clock::Timestamp;
 use serde_json::{Value, json};
 use uuid::Uuid;
 
 use crate::support::{
+    Client, World,
     campaigns::{campaign, enroll},
     world,
 };
@@ -52,6 +55,57 @@ async fn a_forecast_counts_what_is_queued_waiting_and_not_dispatched() {
         assert_eq!(days[0]["date"].as_str().unwrap(), &seen["first_send_at"].as_str().unwrap()[..10]);
         let strange = w.bob.get(&path).await;
         assert_eq!(strange.json::<Value>()["code"], "campaign_not_found");
+    })
+    .await;
+}
+
+/// The path to the forecast of a campaign of one step, with three contacts who are not dispatched.
+async fn with_three(w: &World, client: &Client) -> String {
+    let mut body = campaign("Spring");
+    body["campaign"]["min_wait_seconds"] = json!(60);
+    body["campaign"]["max_wait_seconds"] = json!(180);
+    body["campaign"]["smtp_credentials"][0]["daily_limit"] = json!(10);
+    body["campaign"]["sequence_steps"].as_array_mut().unwrap().truncate(1);
+    let campaign = client.made("/campaigns", &body).await["id"].as_str().unwrap().to_owned();
+    w.sql(
+        "INSERT INTO batches (id, account_id, campaign_id, batch_number, undispatched, created_at) \
+         VALUES ($1, $2, $3, 1, 3, 0)",
+        [Uuid::now_v7().into(), id(&client.account_id), id(&campaign)],
+    )
+    .await;
+    format!("/campaigns/{campaign}/send_forecast")
+}
+
+fn sends(seen: &Value) -> Vec<i64> {
+    seen["days"].as_array().unwrap().iter().map(|day| day["sends"].as_i64().unwrap()).collect()
+}
+
+#[tokio::test]
+async fn a_forecast_knows_the_waits_the_day_and_the_plan() {
+    world(|w| async move {
+        let (mine, theirs) = (with_three(&w, &w.alice).await, with_three(&w, &w.bob).await);
+        let seen = w.alice.seen(&mine).await;
+        let time = |name: &str| seen[name].as_str().unwrap().parse::<Timestamp>().unwrap();
+        let span = time("estimated_finish_at").since(time("first_send_at"));
+        assert_eq!(span, Duration::from_secs(240), "two waits of two minutes on the mean");
+
+        let lane = w.alice.credential_of(mine.split('/').nth(2).unwrap()).await;
+        let day = "INSERT INTO credential_days (smtp_credential_id, day, account_id, first_sends, reserved) \
+                   VALUES ($1, $2, $3, 5, 3)";
+        w.sql(day, [id(&lane), Timestamp::now().day().into(), id(&w.alice.account_id)]).await;
+        assert_eq!(sends(&w.alice.seen(&mine).await), [2, 1], "eight of ten places are taken");
+        w.sql("DELETE FROM credential_days", []).await;
+
+        w.sql("DELETE FROM account_periods", []).await;
+        w.sql("UPDATE plans SET monthly_limit = 10", []).await;
+        let period = "INSERT INTO account_periods (account_id, period_start, period_end, sends, reserved) \
+                      VALUES ($1, 0, 9000000000000000000, 6, 2)";
+        w.sql(period, [id(&w.alice.account_id)]).await;
+        let seen = w.alice.seen(&mine).await;
+        assert_eq!(sends(&seen), [2], "eight of ten sends are used");
+        assert_eq!(seen["plan_limit_reached_on"], seen["days"][0]["date"]);
+        let seen = w.bob.seen(&theirs).await;
+        assert_eq!((sends(&seen), &seen["plan_limit_reached_on"]), (vec![3], &Value::Null));
     })
     .await;
 }

@@ -68,6 +68,26 @@ async fn each_step_goes_to_each_address_and_counts_as_a_send() {
     .await;
 }
 
+/// Closed before it served, a connection says that the server cannot be used.
+#[tokio::test]
+async fn a_connection_that_served_and_is_closed_is_replaced_once() {
+    world(|w| async move {
+        let sink = Sink::start().await.unwrap();
+        let campaign = campaign(&w.alice, &sink).await;
+        let closes = || Behaviour::Close(Stage::Rcpt);
+        sink.script("me@example.com", vec![Behaviour::Accept, closes(), Behaviour::Accept]);
+        let sent = send(&w.alice, &campaign, json!({"emails": ["me@example.com"]})).await;
+        let status = |sent: &Value, nth: usize| sent["results"][nth]["status"].clone();
+        assert_eq!((status(&sent, 0), status(&sent, 1)), (json!("sent"), json!("sent")), "{sent}");
+        assert_eq!((sink.count(), sink.connections().len()), (2, 2));
+        sink.script("you@example.com", vec![closes(), Behaviour::Accept]);
+        let sent = send(&w.alice, &campaign, json!({"emails": ["you@example.com"], "position": 1})).await;
+        assert_eq!(status(&sent, 0), "failed", "{sent}");
+        assert_eq!(sink.connections().len(), 3);
+    })
+    .await;
+}
+
 #[tokio::test]
 async fn what_is_not_accepted_is_told_and_gives_its_send_back() {
     world(|w| async move {

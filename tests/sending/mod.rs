@@ -1,8 +1,12 @@
 //! The send path from dispatch to the sink, and what the rows say afterwards.
 
 mod ahead;
+mod claiming;
+mod connections;
+mod counts;
 mod deleted;
 mod health;
+mod leaving;
 mod moving;
 mod outcomes;
 mod pacing;

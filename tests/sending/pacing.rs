@@ -57,6 +57,24 @@ async fn a_lane_rests_between_min_and_max_after_each_message() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_wait_begins_when_a_message_was_taken_and_not_when_it_was_marked() {
+    world(|w| async move {
+        let sink = Sink::start().await.unwrap();
+        let hold = sink.hold(Point::AfterDot, Matcher::Any);
+        let engine = Engine::start(&w.ctx);
+        dispatched(&w.alice, &paced(&sink, 1, 600, 600), &addresses("ok", 1)).await;
+        hold.reached(DEADLINE).await.unwrap();
+        let handed_over = Timestamp::now().micros();
+        hold.release();
+        rested(&w, 1).await;
+        let next = w.number("SELECT next_send_at FROM smtp_credentials", []).await;
+        assert!(next >= handed_over + 600 * SECOND, "{} µs too soon", handed_over + 600 * SECOND - next);
+        engine.stop().await;
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_lane_in_trouble_keeps_the_pause_behind_what_it_may_have_sent() {
     world(|w| async move {
         let sink = Sink::start().await.unwrap();
@@ -70,6 +88,22 @@ async fn a_lane_in_trouble_keeps_the_pause_behind_what_it_may_have_sent() {
         let next = w.number("SELECT next_send_at FROM smtp_credentials", []).await;
         assert!(next >= before + 600 * SECOND, "the trouble shortened the pause to {} µs", next - before);
         assert_eq!(w.number("SELECT wake_at FROM smtp_credentials", []).await, next);
+        engine.stop().await;
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_lane_that_handed_nothing_over_has_no_pause_to_keep() {
+    world(|w| async move {
+        let sink = Sink::start().await.unwrap();
+        let engine = Engine::start(&w.ctx);
+        let people = ["close-at-rcpt@example.test".to_owned()];
+        dispatched(&w.alice, &paced(&sink, 1, 600, 900), &people).await;
+        let left = "SELECT count(*) FROM smtp_credentials WHERE holder IS NULL AND failures > 0";
+        eventually(DEADLINE, || async { (w.number(left, []).await == 1).then_some(()) }).await.unwrap();
+        let next = w.number("SELECT next_send_at FROM smtp_credentials", []).await;
+        assert!(next < Timestamp::now().micros() + 300 * SECOND, "it is tried again soon");
         engine.stop().await;
     })
     .await;

@@ -64,6 +64,42 @@ async fn each_reason_is_shown_for_its_cause_and_no_longer() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_day_is_full_of_what_was_sent_and_what_is_on_its_way_and_a_follow_up_waits_for_its_mailbox() {
+    world(|w| async move {
+        let sink = Sink::start().await.unwrap();
+        let mut body = campaign(&[credential(&sink, "one@sender.test")], 2);
+        body["campaign"]["smtp_credentials"][0]["daily_limit"] = json!(2);
+        let id = dispatched(&w.alice, &body, &addresses("ok", 1)).await;
+        let theirs = dispatched(&w.bob, &body, &addresses("ok", 1)).await;
+        let (lane, account): (Uuid, Uuid) = (lane_of(&w, &id).await, w.alice.account_id.parse().unwrap());
+        let day = "INSERT INTO credential_days (smtp_credential_id, day, account_id, reserved, first_sends) \
+                   VALUES ($1, $2, $3, 1, 1)";
+        w.sql(day, [lane.into(), Timestamp::now().day().into(), account.into()]).await;
+        assert_eq!(reason(&w, &id).await, "daily_limit");
+        w.sql("UPDATE credential_days SET reserved = 0", []).await;
+        assert_eq!(reason(&w, &id).await, "pacing", "one place is left");
+
+        w.sql("UPDATE credential_days SET reserved = 1", []).await;
+        let sql = "UPDATE enrollments SET progress = 'waiting', current_step = 1, next_position = 2, due_at = 0, \
+                   smtp_credential_id = $1 WHERE account_id = $2";
+        w.sql(sql, [lane.into(), account.into()]).await;
+        assert_eq!(reason(&w, &id).await, "pacing", "a follow-up needs no place, and there is no mailbox");
+        let sql = "UPDATE smtp_credentials SET imap_host = 'imap.test', imap_port = 993, imap_username = 'me'";
+        w.sql(sql, []).await;
+        assert_eq!(reason(&w, &id).await, "mailbox_unread");
+        let mailbox = "INSERT INTO mailboxes (id, account_id, host, port, username, next_poll_at, last_read_at, \
+                       created_at) VALUES ($1, $2, 'imap.test', 993, 'me', 0, $3, 0)";
+        w.sql(mailbox, [Uuid::now_v7().into(), account.into(), Timestamp::now().micros().into()]).await;
+        assert_eq!(reason(&w, &id).await, "pacing", "read lately");
+        w.sql("UPDATE mailboxes SET last_read_at = 1", []).await;
+        assert_eq!(reason(&w, &id).await, "mailbox_unread");
+        let others = w.bob.seen(&format!("/campaigns/{theirs}/enrollments")).await;
+        assert_eq!(others[0]["waiting_reason"], "pacing", "a first step needs no mailbox");
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_day_counts_first_steps_only_and_what_does_not_fit_goes_on_the_next() {
     world(|w| async move {
         let sink = Sink::start().await.unwrap();

@@ -1,0 +1,91 @@
+//! A connection that a server closes between messages: replaced at once where it had served, and else a trouble of the lane.
+
+use std::time::Duration;
+
+use ampout::{
+    clock::Timestamp,
+    engine::{Doorbell, Process},
+    sending::{
+        lane::{self, LaneContext},
+        lanes::{self, Rest},
+        ledger::Ledger,
+        smtp::Timeouts,
+    },
+};
+use testkit::sink::{Behaviour, Sink, Stage};
+use tokio_util::sync::CancellationToken;
+
+use crate::support::{World, campaign::*, world};
+
+/// Works the one lane that is awake until it rests.
+async fn worked(w: &World) -> (Rest, bool) {
+    let db = w.db();
+    let process = Process::register(&db, "worker", Duration::from_secs(60)).await.unwrap();
+    let lane = lanes::acquire(&db, process.id, 1, &[], Timestamp::now()).await.unwrap()[0];
+    let (ledger, writer) = Ledger::new(&db, Doorbell::default(), Duration::from_secs(60), DEADLINE);
+    let writing = tokio::spawn(writer.run());
+    let ctx = LaneContext {
+        state: w.state(),
+        ledger,
+        process_id: process.id,
+        liveness: process.liveness.clone(),
+        stop: CancellationToken::new(),
+        timeouts: Timeouts::default(),
+        turn: DEADLINE,
+    };
+    let rested = tokio::time::timeout(DEADLINE, lane::run(ctx, lane)).await;
+    writing.await.unwrap();
+    rested.unwrap().unwrap()
+}
+
+/// Two messages of alice's; what the server does about the first, and that it closes at the recipient of the second, once.
+/// Bob has the same, and no lane that is awake.
+async fn closed_after(w: &World, first: Behaviour) -> (Sink, Rest, bool) {
+    let sink = Sink::start().await.unwrap();
+    let people = addresses("ok", 2);
+    sink.script(&people[0], vec![first]);
+    sink.script(&people[1], vec![Behaviour::Close(Stage::Rcpt), Behaviour::Accept]);
+    enrolled(&w.bob, &campaign(&[credential(&sink, "one@sender.test")], 1), &people).await;
+    dispatched(&w.alice, &campaign(&[credential(&sink, "one@sender.test")], 1), &people).await;
+    let (rest, served) = worked(w).await;
+    (sink, rest, served)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn one_that_served_and_is_closed_is_replaced_at_once() {
+    world(|w| async move {
+        let (sink, rest, served) = closed_after(&w, Behaviour::Accept).await;
+        assert!(matches!(rest, Rest::UntilDue) && served, "{rest:?}");
+        assert_eq!((sink.count(), sink.connections().len()), (2, 2));
+        assert_eq!(w.number("SELECT count(*) FROM deliveries WHERE state = 'sent'", []).await, 2);
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn one_that_is_closed_before_it_served_is_a_trouble_of_the_lane() {
+    world(|w| async move {
+        let (sink, rest, served) = closed_after(&w, Behaviour::reject(550)).await;
+        assert!(matches!(rest, Rest::Trouble(_)) && !served, "{rest:?}");
+        assert_eq!((sink.count(), sink.connections().len()), (0, 1), "the refusal left it usable");
+        let states = "SELECT count(*) FROM deliveries WHERE state = 'bounced'";
+        assert_eq!(w.number(states, []).await, 1);
+        assert_eq!(w.number("SELECT count(*) FROM deliveries WHERE state = 'queued'", []).await, 1);
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn one_on_which_a_recipient_was_refused_goes_on() {
+    world(|w| async move {
+        let sink = Sink::start().await.unwrap();
+        let people = addresses("ok", 3);
+        sink.script(&people[1], vec![Behaviour::reject(550)]);
+        enrolled(&w.bob, &campaign(&[credential(&sink, "one@sender.test")], 1), &people).await;
+        dispatched(&w.alice, &campaign(&[credential(&sink, "one@sender.test")], 1), &people).await;
+        let (rest, served) = worked(&w).await;
+        assert!(matches!(rest, Rest::UntilDue) && served, "{rest:?}");
+        assert_eq!((sink.count(), sink.connections().len()), (2, 1));
+    })
+    .await;
+}
