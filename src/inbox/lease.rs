@@ -87,9 +87,11 @@ pub async fn claim(
     }
     let free = free(6);
     let lock = lock_sql(db.backend(), RowLock::UpdateSkipLocked);
+    // Materialized, as where lanes are taken: or PostgreSQL may take more than it is asked for.
     let sql = format!(
-        "UPDATE mailboxes SET process_id = $2, lease_token = $3, leased_until = (SELECT {clock}) + $4 \
-         WHERE id IN (SELECT id FROM mailboxes WHERE {free} ORDER BY next_poll_at LIMIT $5{lock}) \
+        "WITH due AS MATERIALIZED (SELECT id FROM mailboxes WHERE {free} ORDER BY next_poll_at LIMIT $5{lock}) \
+         UPDATE mailboxes SET process_id = $2, lease_token = $3, leased_until = (SELECT {clock}) + $4 \
+         WHERE id IN (SELECT id FROM due) \
          RETURNING id, account_id, host, port, username, uid_validity, last_uid, failures"
     );
     // One token for all that are taken together: each is guarded by its own id beside it.

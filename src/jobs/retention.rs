@@ -23,9 +23,10 @@ pub async fn purge_jobs(conn: &impl ConnectionTrait, now: Timestamp, batch: u32)
     let skip = sql::skip_locked(conn);
     // The IN list repeats the index's own condition word for word: SQLite uses a partial index only then.
     let text = format!(
-        "DELETE FROM jobs WHERE id IN (SELECT id FROM jobs \
+        "WITH over AS MATERIALIZED (SELECT id FROM jobs \
          WHERE status IN ('completed', 'failed', 'cancelled') AND updated_at < $1 \
-         AND (status = 'completed' OR updated_at < $2) ORDER BY updated_at LIMIT $3 {skip})"
+         AND (status = 'completed' OR updated_at < $2) ORDER BY updated_at LIMIT $3 {skip}) \
+         DELETE FROM jobs WHERE id IN (SELECT id FROM over)"
     );
     let completed = now.minus(KEEP_COMPLETED).micros();
     let failed = now.minus(KEEP_FAILED).micros();

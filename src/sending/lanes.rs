@@ -71,9 +71,12 @@ pub async fn acquire(
     if most == 0 || nothing_awake(db, now).await? {
         return Ok(Vec::new());
     }
-    let mut sql = Sql::new(db.backend(), "UPDATE smtp_credentials SET holder = ");
-    sql.value(process.into());
-    sql.push(" WHERE id IN (SELECT id FROM smtp_credentials WHERE wake_at IS NOT NULL AND holder IS NULL AND wake_at <= ");
+    // Materialized: PostgreSQL may ask a subquery again for each row, and every time get others than those it has locked.
+    let mut sql = Sql::new(
+        db.backend(),
+        "WITH awake AS MATERIALIZED (SELECT id FROM smtp_credentials \
+         WHERE wake_at IS NOT NULL AND holder IS NULL AND wake_at <= ",
+    );
     sql.value(now.micros().into());
     sql.push(" AND next_send_at <= ");
     sql.value(now.micros().into());
@@ -85,7 +88,11 @@ pub async fn acquire(
     sql.push(" ORDER BY wake_at LIMIT ");
     sql.value(i64::try_from(most).unwrap_or(i64::MAX).into());
     sql.push(lock_sql(db.backend(), RowLock::UpdateSkipLocked));
-    sql.push(") AND holder IS NULL RETURNING id, campaign_id, account_id, failures");
+    sql.push(") UPDATE smtp_credentials SET holder = ");
+    sql.value(process.into());
+    sql.push(
+        " WHERE id IN (SELECT id FROM awake) AND holder IS NULL RETURNING id, campaign_id, account_id, failures",
+    );
     SystemScope::in_transaction(db, async |system| {
         let rows = system.query(&sql.text, sql.values).await?;
         rows.iter().map(Lane::of).collect()

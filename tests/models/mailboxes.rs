@@ -2,6 +2,7 @@
 
 use ampout::{
     clock::{Timestamp, new_id},
+    inbox::lease,
     models::{mailboxes, states::DeliveryState},
 };
 
@@ -67,6 +68,30 @@ async fn of_the_mails_that_are_skipped_those_that_come_are_asked_for() {
         assert_eq!(after(uid).await, [].into());
         let other = mailboxes::parked(&alice, mine.mailbox.id, validity - 1, 0).await.unwrap();
         assert_eq!(other, [].into(), "of another numbering");
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn no_more_mailboxes_are_taken_than_are_asked_for() {
+    world(|w| async move {
+        let now = Timestamp::now();
+        for client in [&w.alice, &w.bob] {
+            let rows = Rows::of(client.account_id.parse().unwrap());
+            rows.store(&w.ctx.db).await;
+        }
+        w.sql("UPDATE mailboxes SET process_id = NULL, lease_token = NULL, leased_until = NULL", []).await;
+        let take = async |most| {
+            let taken = lease::claim(&w.db(), new_id(), most, &[], now).await.unwrap();
+            taken.iter().map(|mailbox| mailbox.account_id.to_string()).collect::<Vec<_>>()
+        };
+        assert!(take(0).await.is_empty());
+        let first = take(1).await;
+        assert_eq!(first.len(), 1);
+        let second = take(9).await;
+        assert_eq!(second.len(), 1, "the other one");
+        assert_ne!(first, second);
+        assert!(take(9).await.is_empty());
     })
     .await;
 }

@@ -243,6 +243,7 @@ async fn lanes_that_are_awake_are_taken_but_for_those_that_are_being_left() {
             taken.iter().map(|lane| lane.credential_id).collect::<Vec<_>>()
         };
         assert!(take(0, &[]).await.is_empty());
+        assert_eq!(take(1, &[]).await.len(), 1, "one more would be one too many at work");
         assert_eq!(take(9, &[]).await.len(), 2);
         assert_eq!(take(9, &[mine.credential_id]).await, [theirs.credential_id]);
         w.sql("UPDATE smtp_credentials SET wake_at = NULL", []).await;
