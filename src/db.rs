@@ -141,6 +141,8 @@ impl Writer {
     fn beside(readers: &DatabaseConnection) -> Self {
         let readers = readers.get_sqlite_connection_pool();
         let options = readers.connect_options().as_ref().clone().pragma("cache_size", WRITER_CACHE);
+        // Whoever waits for the next connection would wait for that.
+        let options = options.optimize_on_close(false, None);
         let pool = SqlitePoolOptions::new()
             .max_connections(1)
             .acquire_timeout(BUSY.max(readers.options().get_acquire_timeout()))
@@ -169,17 +171,17 @@ impl Writer {
     }
 }
 
-/// Begins another transaction on a connection that was kept. `None`: PostgreSQL closed it meanwhile.
+/// Begins another transaction on a connection that was kept. `None`: PostgreSQL's was lost meanwhile.
 async fn again(kept: DatabaseTransaction) -> Result<Option<DatabaseTransaction>, DbErr> {
-    let sqlite = kept.get_database_backend() == DbBackend::Sqlite;
-    match say(&kept, if sqlite { "BEGIN IMMEDIATE" } else { "BEGIN" }).await {
-        Ok(()) => Ok(Some(kept)),
-        Err(error) if sqlite => Err(error),
-        Err(error) => {
-            tracing::debug!(%error, "a connection was closed between two transactions");
-            Ok(None)
-        }
+    if kept.get_database_backend() == DbBackend::Sqlite {
+        return say(&kept, "BEGIN IMMEDIATE").await.map(|()| Some(kept));
     }
+    // It waits for no lock: where no answer comes, something between here and the server has forgotten the connection.
+    let begun = matches!(tokio::time::timeout(HEAR_OUT, say(&kept, "BEGIN")).await, Ok(Ok(())));
+    if !begun {
+        tracing::debug!("a connection was lost between two transactions");
+    }
+    Ok(begun.then_some(kept))
 }
 
 /// Says what begins or ends a transaction, without the driver's knowledge.

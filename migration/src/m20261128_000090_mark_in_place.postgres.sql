@@ -7,9 +7,9 @@ DROP INDEX ix_deliveries_bounced;
 DROP INDEX ix_deliveries_skipped;
 DROP INDEX ix_deliveries_uncertain;
 DROP INDEX ix_deliveries_held;
+ALTER TABLE deliveries SET (fillfactor = 80);
 ALTER TABLE deliveries ADD COLUMN stage text GENERATED ALWAYS AS
     (CASE state WHEN 'claimed' THEN 'held' WHEN 'sending' THEN 'held' WHEN 'sent' THEN NULL ELSE state END) STORED;
-ALTER TABLE deliveries SET (fillfactor = 80);
 
 -- A delivery is found by its enrollment with or without the step.
 DROP INDEX ix_deliveries_enrollment;

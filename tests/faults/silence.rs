@@ -65,3 +65,20 @@ async fn a_connection_that_fell_silent_makes_room_for_another() {
     })
     .await;
 }
+
+/// It is not asked whether it lives before it is used again.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_connection_that_fell_silent_while_it_was_kept_is_replaced() {
+    world(|w| async move {
+        let Some((proxy, url)) = line(&w).await else { return };
+        let mut config = w.ctx.config.database.clone();
+        (config.uri, config.min_connections) = (url, 0);
+        let db = Db::new(db::connect(&config).await.unwrap()).apart("SET lock_timeout = '5s'");
+        db.begin().await.unwrap().commit().await.unwrap();
+        proxy.freeze();
+        let again = tokio::time::timeout(DEADLINE, db.begin()).await;
+        again.expect("the silent one is waited for").unwrap().commit().await.unwrap();
+        db.begin().await.unwrap().commit().await.unwrap();
+    })
+    .await;
+}

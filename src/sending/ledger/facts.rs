@@ -180,8 +180,11 @@ pub(super) async fn read_asked(
     }
     let rows = asks.iter().map(|(ticket, ask)| {
         let address = ask.address().map(|hash| hash.to_vec());
-        [ticket.delivery_id.into(), address.into()]
+        [Some(ticket.delivery_id).into(), address.into()]
     });
+    // Nothing has no id: filled up to a power of two, few texts occur, and the database knows them.
+    let nothing = [None::<Uuid>.into(), None::<Vec<u8>>.into()];
+    let rows = rows.chain(std::iter::repeat_n(nothing, asks.len().next_power_of_two() - asks.len()));
     let mut sql = Sql::with_rows(system.backend(), "v_id, v_hash", rows, FACTS);
     sql.push(
         ", EXISTS (SELECT 1 FROM suppressions u WHERE u.account_id = d.account_id AND u.email_hash = v_hash) \

@@ -63,7 +63,7 @@ pub struct Timeouts {
     pub before_data: Duration,
     /// The answer to DATA.
     pub data: Duration,
-    /// Writing the message but for its final dot.
+    /// Writing the message, and its final dot.
     pub body: Duration,
     /// The answer to the final dot (RFC 5321, section 4.5.3.2.6, asks for ten minutes).
     pub final_reply: Duration,

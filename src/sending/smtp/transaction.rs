@@ -15,9 +15,9 @@ use super::{Alive, Envelope, Offered, OwnedEnvelope, SmtpConnection};
 
 /// A scratch buffer that grew over this is given back after the message.
 const KEPT_SCRATCH: usize = 256 * 1024;
-/// What is written in one go with the final dot: a whole message, mostly. An empty socket takes that much at once, so
-/// nothing comes between the last look at whether this process is alive and the dot; and with what follows it is one record
-/// of TLS (RFC 8446, section 5.1), of which a server sees all or nothing.
+/// A message up to this size is written in one go with its final dot; of a larger one the dot goes alone, and what follows
+/// with it. An empty socket takes that much at once, so nothing comes between the last look at whether this process is alive
+/// and the dot; and with what follows it is one record of TLS (RFC 8446, section 5.1), of which a server sees all or nothing.
 const LAST_PIECE: usize = 12 * 1024;
 
 impl SmtpConnection {
@@ -187,7 +187,7 @@ impl SmtpConnection {
             Err(broken) => return Err(self.not_sent(broken)),
         }
         stuff(message, text);
-        let first = text.len().saturating_sub(LAST_PIECE);
+        let first = if text.len() > LAST_PIECE { text.len() } else { 0 };
         if let Some(first) = text.get(..first).filter(|first| !first.is_empty())
             && let Err(broken) = within(self.timeouts.body, self.wire.write(first)).await
         {
@@ -221,6 +221,7 @@ impl SmtpConnection {
             return self.not_sent(*broken);
         }
         crate::sending::points::reach("smtp-after-dot");
+        self.broken |= wrote.is_err();
         // The server may have answered and closed before all of what follows went out.
         match self.read_by(end).await.map_err(|error| wrote.err().unwrap_or(error)) {
             Ok(reply) if reply.is_positive() => DataOutcome::Accepted(reply),
