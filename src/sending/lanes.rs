@@ -74,8 +74,7 @@ pub async fn acquire(
     // Materialized: PostgreSQL may ask a subquery again for each row, and every time get others than those it has locked.
     let mut sql = Sql::new(
         db.backend(),
-        "WITH awake AS MATERIALIZED (SELECT id FROM smtp_credentials \
-         WHERE wake_at IS NOT NULL AND holder IS NULL AND wake_at <= ",
+        "WITH awake AS MATERIALIZED (SELECT id FROM smtp_credentials WHERE wake_at IS NOT NULL AND holder IS NULL AND wake_at <= ",
     );
     sql.value(now.micros().into());
     sql.push(" AND next_send_at <= ");

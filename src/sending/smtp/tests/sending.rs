@@ -24,13 +24,22 @@ fn script(parts: &[&[Step]]) -> Vec<Step> {
 
 /// The outcome of one message, what came after the script, and the connection.
 async fn send(steps: &[Step], alive: usize, timeouts: Timeouts) -> (DataOutcome, String, bool) {
+    send_text(steps, b"hello", alive, timeouts).await
+}
+
+async fn send_text(
+    steps: &[Step],
+    text: &[u8],
+    alive: usize,
+    timeouts: Timeouts,
+) -> (DataOutcome, String, bool) {
     let server = Server::start().await;
     let asked = AtomicUsize::new(0);
     let client = async {
         let mut connection = open(server.port(), &timeouts).await.unwrap();
         let offered = connection.offer(&ENVELOPE).await.unwrap();
         let alive = || asked.fetch_add(1, Ordering::Relaxed) < alive;
-        let outcome = connection.data(offered, b"hello", None, &alive).await;
+        let outcome = connection.data(offered, text, None, &alive).await;
         (outcome, connection.is_usable())
     };
     let ((outcome, usable), rest) = tokio::join!(client, server.play(steps));
@@ -96,8 +105,14 @@ async fn after_the_final_dot_only_a_reply_decides(
 async fn a_process_that_lost_its_place_writes_neither_data_nor_the_dot() {
     let (outcome, rest, usable) = send(&script(&[&HELLO, &OFFER]), 0, timeouts()).await;
     assert_eq!((outcome, rest.as_str(), usable), (DataOutcome::NotSent(Broken::NotAlive), "", false));
-    let (outcome, rest, usable) = send(&script(&[&HELLO, &OFFER, &GO]), 1, timeouts()).await;
+    // A message that goes out with its dot stays with it; of a large one that is under way already, the dot stays.
+    let steps = script(&[&HELLO, &OFFER, &[Hear("DATA\r\n"), Say("354 go\r\n")]]);
+    let (outcome, rest, usable) = send(&steps, 1, timeouts()).await;
     assert_eq!((outcome, rest.as_str(), usable), (DataOutcome::NotSent(Broken::NotAlive), "", false));
+    let large = "a line of it\r\n".repeat(2_000);
+    let (outcome, rest, usable) = send_text(&steps, large.as_bytes(), 1, timeouts()).await;
+    assert_eq!((outcome, usable), (DataOutcome::NotSent(Broken::NotAlive), false));
+    assert_eq!(rest, large);
 }
 
 #[tokio::test]
