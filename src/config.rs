@@ -106,6 +106,8 @@ pub struct EngineSettings {
     pub embedded: bool,
     /// How many lanes a process sends through at a time.
     pub concurrency: usize,
+    /// The most connections of a lane without pauses, where it has much to send.
+    pub connections: usize,
     /// How often loops look for work when nothing rings.
     pub poll: Duration,
     /// How long a process may be silent before what it holds is void.
@@ -136,6 +138,7 @@ struct Raw {
     allow_plain_mail: String,
     engine_embedded: String,
     engine_concurrency: String,
+    engine_connections: String,
     engine_poll_ms: String,
     engine_dead_after_seconds: String,
     smtp_final_reply_seconds: String,
@@ -228,6 +231,7 @@ impl Settings {
             engine: EngineSettings {
                 embedded: switch("ENGINE_EMBEDDED", &raw.engine_embedded)?,
                 concurrency: number("ENGINE_CONCURRENCY", &raw.engine_concurrency, 1, 10_000)?,
+                connections: number("ENGINE_CONNECTIONS", &raw.engine_connections, 1, 100)?,
                 poll: Duration::from_millis(number("ENGINE_POLL_MS", &raw.engine_poll_ms, 10, 60_000)?),
                 dead_after: seconds("ENGINE_DEAD_AFTER_SECONDS", &raw.engine_dead_after_seconds, 2, 3_600)?,
                 final_reply: seconds("SMTP_FINAL_REPLY_SECONDS", &raw.smtp_final_reply_seconds, 1, 3_600)?,

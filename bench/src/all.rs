@@ -38,7 +38,7 @@ struct Benchmark {
 type Row = (&'static str, &'static str, &'static str, &'static str);
 
 /// In the order of their weight.
-const BENCHMARKS: [Benchmark; 10] = [
+const BENCHMARKS: [Benchmark; 11] = [
     Benchmark {
         name: "campaign",
         command: &["ceiling", "--messages", "20000"],
@@ -53,12 +53,22 @@ const BENCHMARKS: [Benchmark; 10] = [
         ],
     },
     Benchmark {
+        name: "single",
+        command: &["campaign", "--messages", "20000", "--connections", "1"],
+        small: "2000",
+        once: false,
+        rows: &[
+            ("campaign messages, 10 lanes of one connection each", "", "messages_per_second", "/s"),
+            ("… CPU per message, the application's", "", "cpu_ms_per_message", " ms"),
+        ],
+    },
+    Benchmark {
         name: "rtt",
-        command: &["campaign", "--rtt", "20", "--messages", "5000"],
+        command: &["campaign", "--rtt", "20", "--messages", "5000", "--connections", "1"],
         small: "1000",
         once: false,
         rows: &[
-            ("campaign messages with a round trip of 20 ms", "", "messages_per_second", "/s"),
+            ("the same with a round trip of 20 ms", "", "messages_per_second", "/s"),
             ("… against a client that waits for every reply", "≥ 1.5 ×", "times_the_waiting_client", " ×"),
         ],
     },

@@ -19,6 +19,8 @@ use crate::{app::App, people, process::Used, say, waiting};
 
 /// As many as are enrolled at once, while the client waits.
 const CHUNK: u64 = 10_000;
+/// How many connections a lane may use at a time, where nothing else is said: what the application has by itself.
+pub const CONNECTIONS: u16 = 4;
 
 /// What is sent.
 #[derive(Clone, Copy, Debug, Args)]
@@ -29,6 +31,9 @@ pub struct Arguments {
     /// How many mailboxes send at a time.
     #[arg(long, default_value_t = 10)]
     pub lanes: u16,
+    /// How many connections each of them may use at a time.
+    #[arg(long, default_value_t = CONNECTIONS)]
+    pub connections: u16,
     /// A round trip to the mail server in milliseconds, half of it each way, beside a client that waits for each reply.
     #[arg(long, default_value_t = 0)]
     rtt: u64,
@@ -66,8 +71,8 @@ pub async fn measure(arguments: Arguments, app: &App) -> Result<(), Error> {
     let sent = send(arguments, app, &sink, port).await?;
     report(arguments, app.database.kind(), &sent)?;
     if let Some(line) = line {
-        let waiting =
-            waiting::rate(line.address(), arguments.lanes, arguments.messages / 10, sent.bytes).await?;
+        let connections = arguments.lanes * arguments.connections;
+        let waiting = waiting::rate(line.address(), connections, arguments.messages / 10, sent.bytes).await?;
         say(&format!(
             "waiting_client_per_second={waiting:.0} times_the_waiting_client={:.2}",
             sent.rate() / waiting

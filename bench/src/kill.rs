@@ -63,7 +63,7 @@ pub async fn measure(arguments: Arguments, app: &mut App) -> Result<(), Error> {
     let seconds = begun.elapsed().as_secs_f64();
     say(&format!("database={} lanes={lanes} messages={messages} kills={kills}", app.database.kind()))?;
     say(&format!("seconds={seconds:.1} lost={lost} doubled={doubled} uncertain={uncertain}"))?;
-    let most = u64::from(kills) * u64::from(lanes);
+    let most = u64::from(kills) * u64::from(lanes * campaign::CONNECTIONS);
     if lost + doubled == 0 && uncertain <= most {
         return Ok(());
     }

@@ -89,6 +89,11 @@ async fn main() -> Result<(), Error> {
 }
 
 async fn start(arguments: &Arguments) -> Result<App, Error> {
+    let connections = if let What::Campaign(campaign) | What::Ceiling(campaign) = &arguments.what {
+        campaign.connections
+    } else {
+        campaign::CONNECTIONS
+    };
     let (lanes, more): (u16, &[(&str, &str)]) = match &arguments.what {
         What::Campaign(campaign) | What::Ceiling(campaign) => (campaign.lanes, &[]),
         What::Memory(memory) => (memory.lanes, &[]),
@@ -102,8 +107,9 @@ async fn start(arguments: &Arguments) -> Result<App, Error> {
         | What::Growth(_)
         | What::All(_) => (10, &[]),
     };
-    let lanes = lanes.to_string();
-    let mut variables = vec![("ENGINE_CONCURRENCY", lanes.as_str())];
+    let (lanes, connections) = (lanes.to_string(), connections.to_string());
+    let mut variables =
+        vec![("ENGINE_CONCURRENCY", lanes.as_str()), ("ENGINE_CONNECTIONS", connections.as_str())];
     variables.extend(more);
     App::start(&arguments.app, &variables).await
 }

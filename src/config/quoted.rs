@@ -4,12 +4,13 @@
 use super::ConfigError;
 
 /// All of them, in all files.
-const QUOTED: [&str; 29] = [
+const QUOTED: [&str; 30] = [
     "ALLOW_PLAIN_MAIL",
     "ALLOW_PRIVATE_NETWORKS",
     "BILLING_RETURN_URL",
     "DATABASE_URL",
     "ENGINE_CONCURRENCY",
+    "ENGINE_CONNECTIONS",
     "ENGINE_DEAD_AFTER_SECONDS",
     "ENGINE_EMBEDDED",
     "ENGINE_POLL_MS",

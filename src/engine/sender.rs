@@ -102,6 +102,7 @@ pub(super) async fn run(ctx: EngineContext, state: AppState) -> LoopResult {
             stop: ctx.shutdown.clone(),
             timeouts: Timeouts { final_reply: settings.final_reply, ..Timeouts::default() },
             turn: settings.turn,
+            connections: settings.connections,
             state,
             ledger,
         },

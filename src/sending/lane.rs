@@ -1,28 +1,25 @@
-//! One lane at work: it takes due deliveries from the ledger, writes each to its mail server, and records what became of
-//! it. A connection is kept for as long as the lane is. Who may send is the ledger's to say; how far a message came is
-//! the transport's.
+//! One lane at work. It begins with one connection; where it has much to send without pauses, others come beside it, so
+//! that more of its messages share a commit and a round trip ([ADR 15](../../docs/adr/0015-a-lane-may-use-several-connections.md)).
+//! How the lane rests is told by the first.
 
-use std::{collections::VecDeque, ops::ControlFlow, sync::Arc, time::Duration};
+use std::{
+    sync::{Arc, OnceLock},
+    time::Duration,
+};
 
-use rand::Rng;
+use futures_util::{StreamExt as _, stream::FuturesUnordered};
 use sea_orm::DbErr;
-use tokio::time::Instant;
+use tokio::{sync::Notify, time::Instant};
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 use super::{
     lanes::{Lane, Rest},
-    ledger::{Claimed, Ledger, LedgerError, Mark, Marking, Outcome, Ticket, Verdict, Want},
-    offer::{Refusal, offer},
-    program::{Program, Sender},
-    ready::Ready,
-    retry,
-    smtp::{DataOutcome, Lasting, OfferError, Offered, SmtpConnection, Timeouts, Trouble, provider_id},
+    ledger::{Ledger, LedgerError},
+    smtp::Timeouts,
+    worker,
 };
-use crate::{clock::Timestamp, engine::Liveness, models::suppressions::AddressHash, points, state::AppState};
-
-/// Taken at a time where messages follow each other without a pause.
-const BURST: usize = 50;
+use crate::{engine::Liveness, state::AppState};
 
 /// What every lane of a process shares.
 #[derive(Clone)]
@@ -41,6 +38,8 @@ pub struct LaneContext {
     pub timeouts: Timeouts,
     /// How long a lane may send before it gives its place to others; a message it has begun is finished.
     pub turn: Duration,
+    /// The most connections of a lane at a time, from 1.
+    pub connections: usize,
 }
 
 /// Why a lane ended without a rest of its own.
@@ -54,31 +53,76 @@ pub enum LaneError {
     Database(#[from] DbErr),
 }
 
-/// What one delivery left behind.
-enum Step {
-    /// Go on with the next.
-    Next,
-    /// The lane ends.
-    End(Rest),
+/// What the connections of a lane share.
+pub(super) struct Crew {
+    /// The lane's: `stop` is cancelled too when the others are to end because of one.
+    pub(super) ctx: LaneContext,
+    /// Cancelled when a connection beside the first is not worth waiting for any more.
+    pub(super) alone: CancellationToken,
+    /// Told when there is work for another connection.
+    more: Notify,
+    begun: Instant,
+    /// When the first recipient was accepted: a server slow to greet is not greeted in vain.
+    opened: OnceLock<Instant>,
 }
 
-/// A lane at work.
-pub struct Worker {
-    ctx: LaneContext,
-    lane: Lane,
-    program: Arc<Program>,
-    sender: Sender,
-    /// Program and sender were loaded for this claim.
-    fresh: bool,
-    connection: Option<SmtpConnection>,
-    queue: VecDeque<Claimed>,
-    /// Taken from the queue already: its MAIL and RCPT may have gone out behind the last final dot.
-    ahead: Option<Ready>,
-    /// The last outcome, which shares its commit with the next mark.
-    ended: Option<(Ticket, Outcome)>,
+impl Crew {
+    fn of(ctx: LaneContext) -> Self {
+        let stop = ctx.stop.child_token();
+        Self {
+            alone: stop.child_token(),
+            ctx: LaneContext { stop, ..ctx },
+            more: Notify::new(),
+            begun: Instant::now(),
+            opened: OnceLock::new(),
+        }
+    }
+
+    /// Notes that a recipient was accepted, and whether there is work for another connection.
+    pub(super) fn note_open(&self, more: bool) {
+        self.opened.get_or_init(Instant::now);
+        if more {
+            self.more.notify_one();
+        }
+    }
+
+    /// Asked behind a message, so that each turn sends one at least. Whoever has waited longer is taken first then.
+    pub(super) fn turn_is_over(&self) -> bool {
+        self.opened.get().unwrap_or(&self.begun).elapsed() >= self.ctx.turn
+    }
+}
+
+/// How the connections of a lane ended, taken together.
+struct Ended {
+    rest: Rest,
     served: bool,
-    /// When its turn is over: counted from its first recipient on, so that a server slow to greet is not greeted in vain.
-    until: Instant,
+    error: Option<LaneError>,
+}
+
+impl Ended {
+    /// Adds how one ended. What another than the first meets before it served is its own affair: servers bound how many
+    /// connections they take from one sender, and say so in many ways.
+    fn add(&mut self, first: bool, ended: Result<(Rest, bool), LaneError>) {
+        match ended {
+            Ok((rest, served)) => {
+                let closed = matches!(rest, Rest::Closed { .. });
+                if (first && !self.is_closed()) || (closed && served) {
+                    self.rest = rest;
+                }
+                self.served |= served;
+            }
+            Err(error) => self.error = self.error.take().or(Some(error)),
+        }
+    }
+
+    const fn is_closed(&self) -> bool {
+        matches!(self.rest, Rest::Closed { .. })
+    }
+
+    /// Whether it is over for all of them.
+    const fn for_all(&self) -> bool {
+        self.error.is_some() || self.is_closed() || matches!(self.rest, Rest::Trouble(_))
+    }
 }
 
 /// Works until the lane is to rest. `true` beside it: the server accepted something.
@@ -86,311 +130,73 @@ pub struct Worker {
 /// # Errors
 /// When ledger or database stay away; what the lane holds must be voided.
 pub async fn run(ctx: LaneContext, lane: Lane) -> Result<(Rest, bool), LaneError> {
-    let Some((program, sender)) = super::program::load(&ctx.state, &lane).await? else {
-        return Ok((Rest::UntilDue, false));
+    let crew = Arc::new(Crew::of(ctx));
+    let start = |first| {
+        let work = worker::work(Arc::clone(&crew), lane, first);
+        async move { (first, work.await) }
     };
-    let mut worker = Worker {
-        until: Instant::now() + ctx.turn,
-        ctx,
-        lane,
-        program,
-        sender,
-        fresh: true,
-        connection: None,
-        queue: VecDeque::new(),
-        ahead: None,
-        ended: None,
-        served: false,
-    };
-    let rest = worker.work().await;
-    let settled = worker.settle().await;
-    if let Some(connection) = worker.connection.take() {
-        connection.quit().await;
+    let mut at_work = FuturesUnordered::from_iter([start(true)]);
+    let mut room = crew.ctx.connections.saturating_sub(1);
+    let mut whole = Ended { rest: Rest::UntilDue, served: false, error: None };
+    loop {
+        tokio::select! {
+            Some((first, ended)) = at_work.next() => {
+                // As many as the server lets in, or more than there is work for.
+                room = 0;
+                whole.add(first, ended);
+                if first {
+                    crew.alone.cancel();
+                }
+                if whole.for_all() {
+                    crew.ctx.stop.cancel();
+                }
+            }
+            () = crew.more.notified(), if room > 0 => {
+                room -= 1;
+                at_work.push(start(false));
+            }
+            else => break,
+        }
     }
-    settled?;
-    Ok((rest?, worker.served))
+    whole.error.map_or(Ok((whole.rest, whole.served)), Err)
 }
 
-impl Worker {
-    async fn work(&mut self) -> Result<Rest, LaneError> {
-        loop {
-            if self.ctx.stop.is_cancelled() {
-                return Ok(Rest::Pause(Timestamp::now()));
-            }
-            let ready = match self.ahead.take() {
-                Some(ready) => ready,
-                None => match self.next().await? {
-                    ControlFlow::Continue(ready) => ready,
-                    ControlFlow::Break(rest) => return Ok(rest),
-                },
-            };
-            match self.send(ready).await? {
-                Step::End(rest) => return Ok(rest),
-                Step::Next if self.turn_is_over() => return Ok(Rest::Pause(Timestamp::now())),
-                Step::Next => {}
-            }
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        clock::Timestamp,
+        models::{smtp_credentials::Tried, states::DisabledReason},
+    };
+
+    fn whole(ended: impl IntoIterator<Item = (bool, Rest, bool)>) -> Ended {
+        let mut whole = Ended { rest: Rest::UntilDue, served: false, error: None };
+        for (first, rest, served) in ended {
+            whole.add(first, Ok((rest, served)));
         }
+        whole
     }
 
-    /// Asked behind a message, so that each turn sends one at least. Whoever has waited longer is taken first then.
-    fn turn_is_over(&self) -> bool {
-        Instant::now() >= self.until
-    }
-
-    /// The next delivery, made ready, or how the lane rests. What cannot be composed bounces.
-    async fn next(&mut self) -> Result<ControlFlow<Rest, Ready>, LaneError> {
-        loop {
-            if self.queue.is_empty() {
-                self.flush().await?;
-                if !self.load_again().await? {
-                    return Ok(ControlFlow::Break(Rest::UntilDue));
-                }
-                self.queue = self.ctx.ledger.claim(self.want()).await?.into();
-                points::reach("claimed");
-            }
-            let Some(claimed) = self.queue.pop_front() else {
-                return Ok(ControlFlow::Break(Rest::UntilDue));
-            };
-            match self.make_ready(&claimed) {
-                Ok(ready) => return Ok(ControlFlow::Continue(ready)),
-                Err(reason) => {
-                    self.end(claimed.ticket(), Outcome::Unsendable { reason }, Step::Next).await?;
-                }
-            }
-            if self.turn_is_over() {
-                return Ok(ControlFlow::Break(Rest::Pause(Timestamp::now())));
-            }
-        }
-    }
-
-    /// What changed meanwhile (waits, the server, the sender) counts from the next claim on. `false`: it is gone.
-    async fn load_again(&mut self) -> Result<bool, LaneError> {
-        if std::mem::replace(&mut self.fresh, false) {
-            return Ok(true);
-        }
-        let Some((program, sender)) = super::program::load(&self.ctx.state, &self.lane).await? else {
-            return Ok(false);
+    #[test]
+    fn how_a_lane_rests_is_told_by_its_first_connection_and_by_a_sender_that_is_refused() {
+        let closed = Rest::Closed {
+            reason: DisabledReason::Auth,
+            tried: Tried::of("host", 25, "user", b"sealed", "one@sender.test"),
         };
-        if !sender.signs_in_like(&self.sender)
-            && let Some(connection) = self.connection.take()
-        {
-            connection.quit().await;
+        let (trouble, pause) = (Rest::Trouble(Timestamp(1)), Rest::Pause(Timestamp(2)));
+        let cases = [
+            (vec![(false, trouble, true), (true, pause, true)], pause, false),
+            (vec![(true, trouble, false), (false, pause, true)], trouble, true),
+            (vec![(true, Rest::UntilDue, true), (false, trouble, true)], Rest::UntilDue, false),
+            (vec![(false, closed, true), (true, pause, true)], closed, true),
+            (vec![(false, closed, false), (true, pause, true)], pause, false),
+            (vec![(true, closed, false)], closed, true),
+        ];
+        for (ended, rest, for_all) in cases {
+            let whole = whole(ended.clone());
+            assert_eq!((whole.rest, whole.for_all()), (rest, for_all), "{ended:?}");
         }
-        (self.program, self.sender) = (program, sender);
-        Ok(true)
-    }
-
-    fn make_ready(&self, claimed: &Claimed) -> Result<Ready, String> {
-        Ready::make(&self.ctx.state, &self.lane, (&self.program, &self.sender), claimed)
-    }
-
-    const fn want(&self) -> Want {
-        Want {
-            credential_id: self.lane.credential_id,
-            campaign_id: self.lane.campaign_id,
-            account_id: self.lane.account_id,
-            process_id: self.ctx.process_id,
-            most: if self.sender.max_wait_seconds == 0 { BURST } else { 1 },
-        }
-    }
-
-    /// Records the last outcome by itself.
-    async fn flush(&mut self) -> Result<(), LaneError> {
-        let ended = self.ended.take().into_iter().collect();
-        self.ctx.ledger.record(ended).await?;
-        Ok(())
-    }
-
-    /// At the end: the last outcome is recorded, what was not begun is given back.
-    async fn settle(&mut self) -> Result<(), LaneError> {
-        let mut ended: Vec<_> = self.ended.take().into_iter().collect();
-        ended.extend(self.ahead.take().map(|ready| (ready.ticket, Outcome::GivenBack)));
-        ended.extend(self.queue.drain(..).map(|claimed| (claimed.ticket(), Outcome::GivenBack)));
-        self.ctx.ledger.record(ended).await?;
-        Ok(())
-    }
-
-    /// One delivery from its offer to its outcome.
-    async fn send(&mut self, ready: Ready) -> Result<Step, LaneError> {
-        let ticket = ready.ticket;
-        let envelope = ready.envelope(&self.sender);
-        let opening = self.connection.is_none();
-        let offered = tokio::select! {
-            biased;
-            // Nothing is marked yet: a server that takes its time does not keep a process from ending.
-            () = self.ctx.stop.cancelled() => None,
-            offered = offer(&self.ctx, &self.sender, &mut self.connection, &envelope) => Some(offered),
-        };
-        let offered = match offered {
-            Some(Ok(offered)) => offered,
-            Some(Err(refusal)) => return self.refused(ticket, refusal).await,
-            None => return self.cut_off(ticket).await,
-        };
-        if opening {
-            self.until = Instant::now() + self.ctx.turn;
-        }
-        // Made ready before the mark: what is marked is handed over at once.
-        if self.connection.as_ref().is_some_and(SmtpConnection::takes_ahead) {
-            self.ahead = self.following();
-        }
-        let mark = match self.mark(ticket, ready.address).await? {
-            Marking::Go(mark) => mark,
-            Marking::Stopped(verdict) => return Ok(self.stopped(verdict).await),
-        };
-        let outcome = self.deliver(mark, offered, &ready).await;
-        self.delivered(ticket, outcome).await
-    }
-
-    /// The process ends while a recipient is offered: nobody knows where the conversation stands, and nothing was sent.
-    async fn cut_off(&mut self, ticket: Ticket) -> Result<Step, LaneError> {
-        self.connection = None;
-        self.end(ticket, Outcome::GivenBack, Step::End(Rest::Pause(Timestamp::now()))).await
-    }
-
-    /// The mark, in one commit with the last outcome. After a failed commit nobody knows whether it is stored: the
-    /// outcome is recorded again, the delivery given back, and nothing was sent.
-    async fn mark(&mut self, ticket: Ticket, address: AddressHash) -> Result<Marking, LaneError> {
-        let ended = self.ended.take();
-        match self.ctx.ledger.mark(ended.clone(), ticket, address).await {
-            Ok(marking) => Ok(marking),
-            Err(error) => {
-                tracing::warn!(%error, "not marked; given back");
-                let again = ended.into_iter().chain([(ticket, Outcome::GivenBack)]).collect();
-                self.ctx.ledger.record(again).await?;
-                self.connection = None;
-                Err(error.into())
-            }
-        }
-    }
-
-    /// Stopped between RCPT and DATA: the connection is freed of the recipient.
-    async fn stopped(&mut self, verdict: Verdict) -> Step {
-        if let Some(connection) = &mut self.connection
-            && connection.reset().await.is_err()
-        {
-            self.connection = None;
-        }
-        match verdict {
-            Verdict::GivenBack => Step::End(Rest::UntilDue),
-            Verdict::Marked | Verdict::Skipped | Verdict::Recorded | Verdict::LostLease => Step::Next,
-        }
-    }
-
-    /// Hands the content over. The mark is consumed: there is no other way to here.
-    /// Where the server takes commands ahead, MAIL and RCPT of the next message go out with the final dot.
-    async fn deliver(&mut self, mark: Mark, offered: Offered, ready: &Ready) -> DataOutcome {
-        let Some(connection) = &mut self.connection else {
-            return DataOutcome::NotSent(super::smtp::Broken::Closed);
-        };
-        tracing::trace!(delivery = %mark.ticket().delivery_id, "handing over");
-        let liveness = self.ctx.liveness.clone();
-        let alive = move || liveness.is_alive();
-        let next = self.ahead.as_ref().map(|next| next.envelope(&self.sender));
-        let outcome = connection.data(offered, &ready.letter.bytes, next.as_ref(), &alive).await;
-        if !connection.is_usable() {
-            self.connection = None;
-        }
-        outcome
-    }
-
-    /// The delivery that follows without a pause. One that cannot be composed is left to its turn.
-    fn following(&mut self) -> Option<Ready> {
-        if self.sender.max_wait_seconds > 0 || self.ctx.stop.is_cancelled() || self.turn_is_over() {
-            return None;
-        }
-        let ready = self.make_ready(self.queue.front()?).ok()?;
-        self.queue.pop_front();
-        Some(ready)
-    }
-
-    async fn delivered(&mut self, ticket: Ticket, outcome: DataOutcome) -> Result<Step, LaneError> {
-        let trouble = outcome.trouble();
-        match outcome {
-            DataOutcome::Accepted(reply) => {
-                self.served = true;
-                self.lane.failures = 0;
-                let outcome = Outcome::Accepted { reply: reply.kept(), provider_id: provider_id(&reply) };
-                let pause = self.pause();
-                self.end(ticket, outcome, pause).await
-            }
-            DataOutcome::Unknown(why) => {
-                tracing::warn!(delivery = %ticket.delivery_id, %why, "outcome unknown");
-                self.connection = None;
-                let rest = self.trouble();
-                self.end(ticket, Outcome::Uncertain, rest).await
-            }
-            DataOutcome::Deferred { reply, .. } | DataOutcome::Refused { reply, .. } => {
-                self.blame(ticket, trouble, reply.kept()).await
-            }
-            DataOutcome::NotSent(why) => self.blame(ticket, trouble, why.to_string()).await,
-        }
-    }
-
-    /// Nothing was handed over, because there was no connection or the server did not want the recipient.
-    async fn refused(&mut self, ticket: Ticket, refusal: Refusal) -> Result<Step, LaneError> {
-        let (trouble, words) = match &refusal {
-            Refusal::Open(error) => (error.trouble(), error.reply().map(super::smtp::Reply::kept)),
-            Refusal::Offer(error) => (error.trouble(), error.reply().map(super::smtp::Reply::kept)),
-        };
-        if matches!(trouble, Trouble::Connection) {
-            tracing::info!(lane = %self.lane.credential_id, error = %refusal, "lane in trouble");
-        }
-        if matches!(refusal, Refusal::Offer(OfferError::BadAddress)) {
-            let pause = self.pause();
-            return self.end(ticket, Outcome::Unsendable { reason: refusal.to_string() }, pause).await;
-        }
-        self.blame(ticket, Some(trouble), words.unwrap_or_else(|| refusal.to_string())).await
-    }
-
-    async fn blame(
-        &mut self,
-        ticket: Ticket,
-        trouble: Option<Trouble>,
-        words: String,
-    ) -> Result<Step, LaneError> {
-        match trouble {
-            Some(Trouble::Recipient(Lasting::Temporary) | Trouble::Message(Lasting::Temporary)) => {
-                let pause = self.pause();
-                self.end(ticket, Outcome::Deferred { reply: words }, pause).await
-            }
-            Some(Trouble::Recipient(Lasting::Permanent) | Trouble::Message(Lasting::Permanent)) => {
-                let pause = self.pause();
-                self.end(ticket, Outcome::Bounced { reason: words }, pause).await
-            }
-            Some(Trouble::Sender(fault)) => {
-                let rest = Rest::Closed { reason: fault.reason(), tried: self.sender.tried };
-                self.end(ticket, Outcome::GivenBack, Step::End(rest)).await
-            }
-            Some(Trouble::Connection) | None => {
-                self.connection = None;
-                let rest = self.trouble();
-                self.end(ticket, Outcome::GivenBack, rest).await
-            }
-        }
-    }
-
-    /// Keeps the outcome for the next commit where the lane goes on, records it at once where it rests.
-    async fn end(&mut self, ticket: Ticket, outcome: Outcome, step: Step) -> Result<Step, LaneError> {
-        self.flush().await?;
-        self.ended = Some((ticket, outcome));
-        if let Step::End(_) = step {
-            self.flush().await?;
-        }
-        Ok(step)
-    }
-
-    fn trouble(&self) -> Step {
-        let failures = if self.served { 1 } else { self.lane.failures.saturating_add(1) };
-        Step::End(Rest::Trouble(Timestamp::now().plus(retry::lane_rest(failures, rand::random()))))
-    }
-
-    /// A message went out: the random pause of the campaign.
-    fn pause(&self) -> Step {
-        let (least, most) = (self.sender.min_wait_seconds, self.sender.max_wait_seconds);
-        if most == 0 {
-            return Step::Next;
-        }
-        let micros = rand::rng().random_range(least * 1_000_000..=most * 1_000_000);
-        Step::End(Rest::Pause(Timestamp::now().plus(std::time::Duration::from_micros(micros))))
+        assert!(whole([(true, pause, false), (false, pause, true)]).served);
+        assert!(!whole([(true, pause, false)]).served);
     }
 }

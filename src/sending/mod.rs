@@ -37,5 +37,6 @@ pub mod template;
 pub mod test_send;
 pub mod verify;
 pub mod waiting;
+mod worker;
 
 use crate::points;

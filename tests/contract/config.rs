@@ -14,13 +14,14 @@ use testkit::child::{Builder, Child};
 const ENVIRONMENTS: [&str; 3] = ["development", "test", "production"];
 
 /// A value of each variable that cannot be meant.
-const WRONG: [(&str, &str); 27] = [
+const WRONG: [(&str, &str); 28] = [
     ("PUBLIC_URL", "example.com"),
     ("PUBLIC_URL", "ftp://example.com"),
     ("ALLOW_PRIVATE_NETWORKS", "maybe"),
     ("ALLOW_PLAIN_MAIL", ""),
     ("ENGINE_EMBEDDED", "TRUE!"),
     ("ENGINE_CONCURRENCY", "0"),
+    ("ENGINE_CONNECTIONS", "101"),
     ("ENGINE_POLL_MS", "1.5"),
     ("ENGINE_DEAD_AFTER_SECONDS", "1"),
     ("SMTP_FINAL_REPLY_SECONDS", "-1"),

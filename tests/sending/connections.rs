@@ -32,6 +32,7 @@ async fn worked(w: &World) -> (Rest, bool) {
         stop: CancellationToken::new(),
         timeouts: Timeouts::default(),
         turn: DEADLINE,
+        connections: 1,
     };
     let rested = tokio::time::timeout(DEADLINE, lane::run(ctx, lane)).await;
     writing.await.unwrap();

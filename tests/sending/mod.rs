@@ -1,6 +1,7 @@
 //! The send path from dispatch to the sink, and what the rows say afterwards.
 
 mod ahead;
+mod beside;
 mod claiming;
 mod connections;
 mod counts;

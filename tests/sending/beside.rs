@@ -1,0 +1,161 @@
+//! Several connections of one lane: only where there is much to send without pauses, and what one beside the first meets is
+//! not the lane's trouble.
+
+use testkit::{
+    sink::{Auth, Greeting, Hold, Matcher, Point, Sink},
+    wait::eventually,
+};
+
+use crate::support::{World, campaign::*, world};
+
+/// What a claim takes at the most.
+const BURST: usize = 50;
+/// What a lane may use (`ENGINE_CONNECTIONS`).
+const CONNECTIONS: usize = 4;
+
+async fn plans_are_large(w: &World) {
+    w.sql("UPDATE plans SET monthly_limit = 1000", []).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_lane_with_much_to_send_uses_several_and_one_with_little_a_single_one() {
+    world(|w| async move {
+        plans_are_large(&w).await;
+        let (sink, theirs) = (Sink::start().await.unwrap(), Sink::start().await.unwrap());
+        let (many, few) = (addresses("ok", CONNECTIONS * BURST + 20), addresses("ok", BURST - 1));
+        let held = sink.hold(Point::AfterDot, Matcher::Any);
+        let mine = dispatched(&w.alice, &campaign(&[credential(&sink, "one@sender.test")], 1), &many).await;
+        let other = dispatched(&w.bob, &campaign(&[credential(&theirs, "two@sender.test")], 1), &few).await;
+        let engine = Engine::start(&w.ctx);
+        held.reached_by(CONNECTIONS, DEADLINE).await.unwrap();
+        until_status(&w.bob, &other, "completed").await;
+        let sending = "SELECT count(*) FROM deliveries WHERE state = 'sending'";
+        assert_eq!(w.number(sending, []).await, 4, "one message of each connection is on its way");
+        held.release();
+        until_status(&w.alice, &mine, "completed").await;
+        engine.stop().await;
+        assert_eq!((sink.connections().len(), theirs.connections().len()), (CONNECTIONS, 1));
+        for person in &many {
+            assert_eq!(sink.messages_to(person).len(), 1, "{person}");
+        }
+        nothing_is_held(&w).await;
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_campaign_that_waits_between_messages_has_a_single_connection() {
+    world(|w| async move {
+        plans_are_large(&w).await;
+        let sink = Sink::start().await.unwrap();
+        let mut waits = campaign(&[credential(&sink, "one@sender.test")], 1);
+        waits["campaign"]["max_wait_seconds"] = 1.into();
+        let people = addresses("ok", 2 * BURST);
+        enrolled(&w.bob, &campaign(&[credential(&sink, "two@sender.test")], 1), &people).await;
+        dispatched(&w.alice, &waits, &people).await;
+        let held = sink.hold(Point::AfterDot, Matcher::Any);
+        let engine = Engine::start(&w.ctx);
+        held.reached(DEADLINE).await.unwrap();
+        assert_eq!(w.number("SELECT count(*) FROM deliveries WHERE state = 'claimed'", []).await, 0);
+        assert_eq!(sink.connections().len(), 1);
+        held.release();
+        engine.stop().await;
+    })
+    .await;
+}
+
+/// A lane whose first message is held at the sink while its second connection comes to nothing. Answers how the sink then
+/// stands, and the campaign.
+async fn with_a_second_that_fails(w: &World, second: impl FnOnce(&Sink, &Hold)) -> (Sink, Vec<String>) {
+    let sink = Sink::builder().auth("user", "secret").start().await.unwrap();
+    let people = addresses("ok", 2 * BURST + 20);
+    enrolled(&w.bob, &campaign(&[credential(&sink, "two@sender.test")], 1), &people).await;
+    let first = sink.hold(Point::AfterDot, Matcher::Connection(1));
+    let another = sink.hold(Point::AfterConnect, Matcher::Connection(2));
+    let id = dispatched(&w.alice, &campaign(&[credential(&sink, "one@sender.test")], 1), &people).await;
+    let engine = Engine::start(&w.ctx);
+    first.reached(DEADLINE).await.unwrap();
+    another.reached(DEADLINE).await.unwrap();
+    second(&sink, &another);
+    let left = "SELECT count(*) FROM deliveries WHERE state IN ('claimed', 'sending')";
+    let given_back = eventually(DEADLINE, || async {
+        let held = w.number(left, []).await;
+        (held == i64::try_from(BURST).unwrap()).then_some(())
+    });
+    given_back.await.unwrap();
+    first.release();
+    until_status(&w.alice, &id, "completed").await;
+    engine.stop().await;
+    (sink, people)
+}
+
+async fn nothing_is_held(w: &World) {
+    let held = "SELECT count(*) FROM smtp_credentials WHERE failures > 0 OR holder IS NOT NULL OR disabled_at IS NOT NULL";
+    assert_eq!(w.number(held, []).await, 0);
+    assert_eq!(w.number("SELECT CAST(sum(reserved) AS bigint) FROM credential_days", []).await, 0);
+}
+
+async fn all_came_over_the_first(w: &World, sink: &Sink, people: &[String]) {
+    let connections = sink.connections();
+    let each: Vec<_> = connections.iter().map(|connection| connection.messages).collect();
+    assert_eq!(each, [u64::try_from(people.len()).unwrap(), 0], "no third is tried");
+    for person in people {
+        assert_eq!(sink.messages_to(person).len(), 1, "{person}");
+    }
+    nothing_is_held(w).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_server_that_takes_no_second_connection_gets_all_over_the_first() {
+    world(|w| async move {
+        plans_are_large(&w).await;
+        let (sink, people) = with_a_second_that_fails(&w, |sink, second| {
+            sink.set_greeting(Greeting::busy());
+            second.cut();
+        })
+        .await;
+        all_came_over_the_first(&w, &sink, &people).await;
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_second_login_that_is_refused_closes_no_mailbox() {
+    world(|w| async move {
+        plans_are_large(&w).await;
+        let (sink, people) = with_a_second_that_fails(&w, |sink, second| {
+            sink.set_auth(Auth::Refuse("535 5.7.8 too many sessions".to_owned()));
+            second.release();
+        })
+        .await;
+        all_came_over_the_first(&w, &sink, &people).await;
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn all_of_them_together_keep_to_the_mailboxs_day() {
+    world(|w| async move {
+        plans_are_large(&w).await;
+        let sink = Sink::start().await.unwrap();
+        let people = addresses("ok", 5 * BURST);
+        let mut limited = credential(&sink, "one@sender.test");
+        limited["daily_limit"] = 133.into();
+        enrolled(&w.bob, &campaign(&[credential(&sink, "two@sender.test")], 1), &people).await;
+        let id = dispatched(&w.alice, &campaign(&[limited], 1), &people).await;
+        let engine = Engine::start(&w.ctx);
+        sink.wait_for(133, DEADLINE).await.unwrap();
+        let path = format!("/campaigns/{id}");
+        let rested = eventually(DEADLINE, || async {
+            let held = "SELECT count(*) FROM smtp_credentials WHERE holder IS NOT NULL";
+            (w.number(held, []).await == 0).then_some(())
+        });
+        rested.await.unwrap();
+        engine.stop().await;
+        assert_eq!(sink.count(), 133);
+        assert!(sink.connections().len() > 1);
+        assert_eq!(w.alice.seen(&path).await["status"], "active");
+        nothing_is_held(&w).await;
+    })
+    .await;
+}
