@@ -6,7 +6,7 @@ use std::cmp::Reverse;
 
 use sea_orm::{
     ActiveValue::Set, ColumnTrait, DbBackend, DbErr, FromQueryResult, IntoActiveModel, QueryFilter,
-    QueryResult, Select,
+    QueryResult, QuerySelect, Select, prelude::Json,
 };
 use uuid::Uuid;
 
@@ -59,17 +59,50 @@ pub enum Listing<'a> {
     Import(Uuid),
 }
 
+/// What is shown of a contact. Fewer columns than it has: a page reads fifty.
+#[derive(Clone, Debug, FromQueryResult)]
+pub struct Shown {
+    /// Its id.
+    pub id: Uuid,
+    /// Its address.
+    pub email: String,
+    /// Its first name.
+    pub first_name: Option<String>,
+    /// Its last name.
+    pub last_name: Option<String>,
+    /// Its company.
+    pub company: Option<String>,
+    /// Its own fields, if it has any.
+    pub custom: Option<Json>,
+    /// When it unsubscribed.
+    pub unsubscribed_at: Option<Timestamp>,
+    /// When it was made.
+    pub created_at: Timestamp,
+}
+
+/// The columns of [`Shown`].
+const SHOWN: [Column; 8] = [
+    Column::Id,
+    Column::Email,
+    Column::FirstName,
+    Column::LastName,
+    Column::Company,
+    Column::Custom,
+    Column::UnsubscribedAt,
+    Column::CreatedAt,
+];
+
 /// A page of contacts, newest first.
 ///
 /// # Errors
 /// What the database refuses.
-pub async fn page(scope: &Scope, page: Page, listing: Listing<'_>) -> ApiResult<Vec<Model>> {
-    Ok(page_of(scope, page, listing).all(&scope.db()).await?)
+pub async fn page(scope: &Scope, page: Page, listing: Listing<'_>) -> ApiResult<Vec<Shown>> {
+    Ok(page_of(scope, page, listing).into_model().all(&scope.db()).await?)
 }
 
 /// The query of [`page`]. Each index is in the order of the page, and each row looks its import up by itself.
 pub fn page_of(scope: &Scope, page: Page, listing: Listing<'_>) -> Select<Entity> {
-    let rows = scope.find::<Entity>();
+    let rows = scope.find::<Entity>().select_only().columns(SHOWN);
     let rows = match listing {
         Listing::All => rows,
         Listing::Address(email) => rows.filter(Column::EmailKey.eq(email.trim().to_ascii_lowercase())),
@@ -111,10 +144,10 @@ impl InCampaign {
 ///
 /// # Errors
 /// `contact_not_found`.
-pub async fn shown(scope: &Scope, id: Uuid) -> ApiResult<(Model, Vec<InCampaign>)> {
+pub async fn shown(scope: &Scope, id: Uuid) -> ApiResult<(Shown, Vec<InCampaign>)> {
     let rows = scope.query(shown_sql(scope.backend()), [id.into()]).await?;
     let first = rows.first().ok_or_else(|| ApiError::new(Entity::MISSING))?;
-    let contact = Model::from_query_result(first, "")?;
+    let contact = Shown::from_query_result(first, "")?;
     let mut campaigns =
         rows.iter().filter_map(|row| InCampaign::read(row).transpose()).collect::<Result<Vec<_>, _>>()?;
     campaigns.sort_unstable_by_key(|campaign| Reverse(campaign.id));
@@ -126,8 +159,8 @@ pub async fn shown(scope: &Scope, id: Uuid) -> ApiResult<(Model, Vec<InCampaign>
 pub const fn shown_sql(backend: DbBackend) -> &'static str {
     match backend {
         DbBackend::Postgres => {
-            "SELECT c.id, c.account_id, c.contact_import_id, c.email, c.email_key, c.first_name, c.last_name, \
-             c.company, c.custom, c.unsubscribed_at, c.created_at, c.deleted_at, e.* FROM contacts c \
+            "SELECT c.id, c.email, c.first_name, c.last_name, c.company, c.custom, c.unsubscribed_at, c.created_at, e.* \
+             FROM contacts c \
              LEFT JOIN LATERAL (SELECT e.id AS enrollment_id, e.campaign_id, e.status, e.batch_number, e.sent_at \
              FROM enrollments e WHERE e.account_id = $1 AND e.contact_id = c.id \
              AND (SELECT ca.deleted_at FROM campaigns ca WHERE ca.id = e.campaign_id) IS NULL \
@@ -136,8 +169,8 @@ pub const fn shown_sql(backend: DbBackend) -> &'static str {
              AND (SELECT ci.deleted_at FROM contact_imports ci WHERE ci.id = c.contact_import_id) IS NULL"
         }
         DbBackend::Sqlite | DbBackend::MySql | _ => {
-            "SELECT c.id, c.account_id, c.contact_import_id, c.email, c.email_key, c.first_name, c.last_name, \
-             c.company, c.custom, c.unsubscribed_at, c.created_at, c.deleted_at, e.id AS enrollment_id, e.campaign_id, e.status, e.batch_number, e.sent_at \
+            "SELECT c.id, c.email, c.first_name, c.last_name, c.company, c.custom, c.unsubscribed_at, c.created_at, \
+             e.id AS enrollment_id, e.campaign_id, e.status, e.batch_number, e.sent_at \
              FROM contacts c LEFT JOIN enrollments e ON e.account_id = $1 AND e.contact_id = c.id \
              AND (SELECT ca.deleted_at FROM campaigns ca WHERE ca.id = e.campaign_id) IS NULL \
              WHERE c.account_id = $1 AND c.id = $2 AND c.deleted_at IS NULL \

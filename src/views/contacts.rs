@@ -7,7 +7,7 @@ use uuid::Uuid;
 use crate::{
     clock::Timestamp,
     models::{
-        contacts::{InCampaign, Model},
+        contacts::{InCampaign, Shown},
         states::EnrollmentStatus,
     },
 };
@@ -26,22 +26,9 @@ pub struct Contact {
     created_at: Timestamp,
 }
 
-impl From<Model> for Contact {
-    fn from(row: Model) -> Self {
-        let Model {
-            id,
-            account_id: _,
-            contact_import_id: _,
-            email,
-            email_key: _,
-            first_name,
-            last_name,
-            company,
-            custom,
-            unsubscribed_at,
-            created_at,
-            deleted_at: _,
-        } = row;
+impl From<Shown> for Contact {
+    fn from(row: Shown) -> Self {
+        let Shown { id, email, first_name, last_name, company, custom, unsubscribed_at, created_at } = row;
         // None are stored as null, and shown as the empty object that they are.
         let custom = custom.unwrap_or_else(|| Value::Object(serde_json::Map::new()));
         Self { id, email, first_name, last_name, company, custom, unsubscribed_at, created_at }
@@ -58,7 +45,7 @@ pub struct ContactDetail {
 
 impl ContactDetail {
     /// Shows a contact with its newest enrollments.
-    pub fn new(row: Model, enrollments: Vec<InCampaign>) -> Self {
+    pub fn new(row: Shown, enrollments: Vec<InCampaign>) -> Self {
         Self {
             contact: row.into(),
             enrollments: enrollments.into_iter().map(ContactEnrollment::from).collect(),

@@ -6,4 +6,5 @@ mod evidence;
 mod key_lookups;
 mod mailboxes;
 pub mod removal;
+mod sqlite;
 mod transactions;
