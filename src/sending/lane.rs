@@ -59,8 +59,8 @@ pub(super) struct Crew {
     pub(super) ctx: LaneContext,
     /// Cancelled when a connection beside the first is not worth waiting for any more.
     pub(super) alone: CancellationToken,
-    /// Told when there is work for another connection.
-    more: Notify,
+    /// Told by one that served and could take no more at a time: there is work for another.
+    pub(super) more: Notify,
     begun: Instant,
     /// When the first recipient was accepted: a server slow to greet is not greeted in vain.
     opened: OnceLock<Instant>,
@@ -78,12 +78,9 @@ impl Crew {
         }
     }
 
-    /// Notes that a recipient was accepted, and whether there is work for another connection.
-    pub(super) fn note_open(&self, more: bool) {
+    /// Notes that a recipient was accepted.
+    pub(super) fn note_open(&self) {
         self.opened.get_or_init(Instant::now);
-        if more {
-            self.more.notify_one();
-        }
     }
 
     /// Asked behind a message, so that each turn sends one at least. Whoever has waited longer is taken first then.

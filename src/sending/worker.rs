@@ -41,8 +41,6 @@ struct Worker {
     fresh: bool,
     connection: Option<SmtpConnection>,
     queue: VecDeque<Claimed>,
-    /// The last claim took as many as it may: there is work for another.
-    full: bool,
     /// Taken from the queue already: its MAIL and RCPT may have gone out behind the last final dot.
     ahead: Option<Ready>,
     /// The last outcome, which shares its commit with the next mark.
@@ -67,7 +65,6 @@ pub(super) async fn work(crew: Arc<Crew>, lane: Lane, first: bool) -> Result<(Re
         fresh: true,
         connection: None,
         queue: VecDeque::new(),
-        full: false,
         ahead: None,
         ended: None,
         served: false,
@@ -116,7 +113,9 @@ impl Worker {
                 }
                 self.queue = self.crew.ctx.ledger.claim(self.want()).await?.into();
                 points::reach("claimed");
-                self.full = self.queue.len() >= BURST;
+                if self.served && self.queue.len() >= BURST {
+                    self.crew.more.notify_one();
+                }
             }
             let Some(claimed) = self.queue.pop_front() else {
                 return Ok(ControlFlow::Break(Rest::UntilDue));
@@ -197,7 +196,7 @@ impl Worker {
             Some(Err(refusal)) => return self.refused(ticket, refusal).await,
             None => return self.cut_off(ticket).await,
         };
-        self.crew.note_open(std::mem::take(&mut self.full));
+        self.crew.note_open();
         // Made ready before the mark: what is marked is handed over at once.
         if self.connection.as_ref().is_some_and(SmtpConnection::takes_ahead) {
             self.ahead = self.following();
