@@ -3,21 +3,11 @@
 
 use std::time::Duration;
 
-use ampout::{
-    clock::Timestamp,
-    engine::{Doorbell, Process},
-    sending::{
-        lane::{self, LaneContext},
-        lanes::{self, Rest},
-        ledger::Ledger,
-        smtp::Timeouts,
-    },
-};
+use ampout::sending::{lanes::Rest, smtp::Timeouts};
 use rstest::rstest;
 use testkit::sink::{Matcher, Point, Sink};
-use tokio_util::sync::CancellationToken;
 
-use crate::support::{World, campaign::*, world};
+use crate::support::{campaign::*, lane::worked, world};
 
 const PEOPLE: usize = 3;
 
@@ -34,28 +24,6 @@ const fn timeouts() -> Timeouts {
         final_reply: PHASE,
         quit: PHASE,
     }
-}
-
-/// Works the one lane that is awake until it rests.
-async fn worked(w: &World) -> (Rest, bool) {
-    let db = w.db();
-    let process = Process::register(&db, "slow", Duration::from_secs(60)).await.unwrap();
-    let lane = lanes::acquire(&db, process.id, 1, &[], Timestamp::now()).await.unwrap()[0];
-    let (ledger, writer) = Ledger::new(&db, Doorbell::default(), Duration::from_secs(60), DEADLINE);
-    let writing = tokio::spawn(writer.run());
-    let ctx = LaneContext {
-        state: w.state(),
-        ledger,
-        process_id: process.id,
-        liveness: process.liveness.clone(),
-        stop: CancellationToken::new(),
-        timeouts: timeouts(),
-        turn: DEADLINE,
-        connections: 1,
-    };
-    let rested = tokio::time::timeout(DEADLINE, lane::run(ctx, lane)).await;
-    writing.await.unwrap();
-    rested.expect("a byte a second holds the lane for ever").unwrap()
 }
 
 #[rstest]
@@ -79,7 +47,7 @@ async fn a_server_that_says_a_byte_a_second_is_given_up_and_nothing_counts_as_se
             sink.drip(Duration::from_secs(1));
             hold.release();
         };
-        let ((rest, served), ()) = tokio::join!(worked(&w), slowed);
+        let ((rest, served), ()) = tokio::join!(worked(&w, timeouts()), slowed);
         assert!(matches!(rest, Rest::Trouble(_)) && !served, "{rest:?}");
         let count = "SELECT count(*) FROM deliveries WHERE attempts = 0 AND state = ";
         let in_state = w.number(&format!("{count}'{state}'"), []).await;
@@ -101,7 +69,7 @@ async fn a_server_that_falls_silent_on_a_connection_that_served_is_not_dialled_a
         let people = addresses("ok", PEOPLE);
         let hold = sink.hold(Point::AfterRcpt, Matcher::recipient(&people[1]));
         dispatched(&w.alice, &campaign(&[credential(&sink, "one@sender.test")], 1), &people).await;
-        let (rest, served) = worked(&w).await;
+        let (rest, served) = worked(&w, timeouts()).await;
         assert!(matches!(rest, Rest::Trouble(_)) && served, "{rest:?}");
         assert_eq!((sink.count(), sink.connections().len(), hold.count()), (1, 1, 1));
         assert_eq!(w.number("SELECT count(*) FROM deliveries WHERE state = 'queued'", []).await, 2);

@@ -1,46 +1,23 @@
 //! What a lane is given to send: what is due, in order, and never more than its day and the plan have left. The rows are
 //! changed as if time had passed.
 
-use std::time::Duration;
-
 use ampout::{
     clock::Timestamp,
-    engine::Doorbell,
-    sending::ledger::{Claimed, Ledger, Marking, Verdict, Want},
+    sending::ledger::{Claimed, Marking, Verdict},
 };
 use serde_json::json;
-use testkit::sink::Sink;
 use uuid::Uuid;
 
-use crate::support::{Client, World, campaign::*, world};
+use crate::support::{
+    Client, World,
+    campaign::*,
+    lane::{FRESH, HeldLane, claim, with_ledger, with_people},
+};
 
 const SECOND: i64 = 1_000_000;
-/// How long ago a mailbox may have been read.
-const FRESH: Duration = Duration::from_secs(900);
-
-/// A lane of an account, held by a process.
-#[derive(Clone, Copy)]
-struct Held {
-    account: Uuid,
-    campaign: Uuid,
-    lane: Uuid,
-    process: Uuid,
-}
-
-/// A campaign that has these contacts in one batch, dispatched; its lane is held.
-async fn held(w: &World, client: &Client, people: &[String]) -> Held {
-    let sink = Sink::start().await.unwrap();
-    let body = campaign(&[credential(&sink, "one@sender.test")], 2);
-    let campaign: Uuid = dispatched(client, &body, people).await.parse().unwrap();
-    let lanes = w.ids("SELECT id FROM smtp_credentials WHERE campaign_id = $1", [campaign.into()]).await;
-    let process = Uuid::now_v7();
-    let hold = "UPDATE smtp_credentials SET holder = $1 WHERE id = $2";
-    w.sql(hold, [process.into(), lanes[0].into()]).await;
-    Held { account: client.account_id.parse().unwrap(), campaign, lane: lanes[0], process }
-}
 
 /// Dispatches another batch.
-async fn more(client: &Client, held: &Held, people: &[String]) {
+async fn more(client: &Client, held: &HeldLane, people: &[String]) {
     let import = import(client, people).await;
     let path = format!("/campaigns/{}", held.campaign);
     client.made(&format!("{path}/enroll"), &json!({ "contact_import_id": import })).await;
@@ -48,7 +25,7 @@ async fn more(client: &Client, held: &Held, people: &[String]) {
 }
 
 /// This contact waits for that step, which fell due so many seconds ago.
-async fn waits(w: &World, held: &Held, email: &str, position: i32, ago: i64) {
+async fn waits(w: &World, held: &HeldLane, email: &str, position: i32, ago: i64) {
     let sql = "UPDATE enrollments SET progress = 'waiting', next_position = $1, due_at = $2, \
                smtp_credential_id = $3 WHERE campaign_id = $4 \
                AND contact_id IN (SELECT id FROM contacts WHERE email = $5)";
@@ -57,42 +34,9 @@ async fn waits(w: &World, held: &Held, email: &str, position: i32, ago: i64) {
     assert_eq!(w.sql(sql, values).await, 1, "{email}");
 }
 
-/// Runs `test` with a ledger whose writer works.
-async fn with_ledger<T>(w: &World, test: impl AsyncFnOnce(Ledger) -> T) -> T {
-    let (ledger, writer) = Ledger::new(&w.db(), Doorbell::default(), FRESH, DEADLINE);
-    let writing = tokio::spawn(writer.run());
-    let answer = test(ledger).await;
-    writing.await.unwrap();
-    answer
-}
-
-async fn claim(w: &World, held: &Held, most: usize) -> Vec<Claimed> {
-    let want = Want {
-        credential_id: held.lane,
-        campaign_id: held.campaign,
-        account_id: held.account,
-        process_id: held.process,
-        most,
-    };
-    with_ledger(w, async |ledger| ledger.claim(want).await.unwrap()).await
-}
-
 /// Steps and addresses in the order in which they were given.
 fn told(claimed: &[Claimed]) -> Vec<(i32, &str)> {
     claimed.iter().map(|one| (one.position, one.contact.email.as_str())).collect()
-}
-
-/// The same world for each test: alice's contacts are `ok+0` and so on, bob's as well and one lane of his own.
-async fn with_people<Fut: Future<Output = ()>>(count: usize, test: impl FnOnce(World, Held) -> Fut) {
-    world(|w| async move {
-        let mine = held(&w, &w.alice, &addresses("ok", count)).await;
-        let theirs = held(&w, &w.bob, &addresses("ok", count)).await;
-        test(w.clone(), mine).await;
-        let sql = "SELECT count(*) FROM enrollments WHERE campaign_id = $1 AND progress = 'queued'";
-        let left = w.number(sql, [theirs.campaign.into()]).await;
-        assert_eq!(left, i64::try_from(count).unwrap(), "another account's are left alone");
-    })
-    .await;
 }
 
 #[tokio::test]

@@ -1,43 +1,9 @@
 //! A connection that a server closes between messages: replaced at once where it had served, and else a trouble of the lane.
 
-use std::time::Duration;
-
-use ampout::{
-    clock::Timestamp,
-    engine::{Doorbell, Process},
-    sending::{
-        lane::{self, LaneContext},
-        lanes::{self, Rest},
-        ledger::Ledger,
-        smtp::Timeouts,
-    },
-};
+use ampout::sending::{lanes::Rest, smtp::Timeouts};
 use testkit::sink::{Behaviour, Sink, Stage};
-use tokio_util::sync::CancellationToken;
 
-use crate::support::{World, campaign::*, world};
-
-/// Works the one lane that is awake until it rests.
-async fn worked(w: &World) -> (Rest, bool) {
-    let db = w.db();
-    let process = Process::register(&db, "worker", Duration::from_secs(60)).await.unwrap();
-    let lane = lanes::acquire(&db, process.id, 1, &[], Timestamp::now()).await.unwrap()[0];
-    let (ledger, writer) = Ledger::new(&db, Doorbell::default(), Duration::from_secs(60), DEADLINE);
-    let writing = tokio::spawn(writer.run());
-    let ctx = LaneContext {
-        state: w.state(),
-        ledger,
-        process_id: process.id,
-        liveness: process.liveness.clone(),
-        stop: CancellationToken::new(),
-        timeouts: Timeouts::default(),
-        turn: DEADLINE,
-        connections: 1,
-    };
-    let rested = tokio::time::timeout(DEADLINE, lane::run(ctx, lane)).await;
-    writing.await.unwrap();
-    rested.unwrap().unwrap()
-}
+use crate::support::{World, campaign::*, lane::worked, world};
 
 /// Two messages of alice's; what the server does about the first, and that it closes at the recipient of the second, once.
 /// Bob has the same, and no lane that is awake.
@@ -48,7 +14,7 @@ async fn closed_after(w: &World, first: Behaviour) -> (Sink, Rest, bool) {
     sink.script(&people[1], vec![Behaviour::Close(Stage::Rcpt), Behaviour::Accept]);
     enrolled(&w.bob, &campaign(&[credential(&sink, "one@sender.test")], 1), &people).await;
     dispatched(&w.alice, &campaign(&[credential(&sink, "one@sender.test")], 1), &people).await;
-    let (rest, served) = worked(w).await;
+    let (rest, served) = worked(w, Timeouts::default()).await;
     (sink, rest, served)
 }
 
@@ -84,7 +50,7 @@ async fn one_on_which_a_recipient_was_refused_goes_on() {
         sink.script(&people[1], vec![Behaviour::reject(550)]);
         enrolled(&w.bob, &campaign(&[credential(&sink, "one@sender.test")], 1), &people).await;
         dispatched(&w.alice, &campaign(&[credential(&sink, "one@sender.test")], 1), &people).await;
-        let (rest, served) = worked(&w).await;
+        let (rest, served) = worked(&w, Timeouts::default()).await;
         assert!(matches!(rest, Rest::UntilDue) && served, "{rest:?}");
         assert_eq!((sink.count(), sink.connections().len()), (2, 1));
     })

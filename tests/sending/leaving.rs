@@ -1,8 +1,6 @@
 //! How a lane is taken and left: what is counted of its failures, and when it is to be looked at again. Time passes by
 //! changed rows.
 
-use std::time::Duration;
-
 use ampout::{
     clock::Timestamp,
     models::states::DisabledReason,
@@ -15,12 +13,10 @@ use ampout::{
 use testkit::sink::Sink;
 use uuid::Uuid;
 
-use crate::support::{Client, World, campaign::*, world};
+use crate::support::{Client, World, campaign::*, lane::FRESH, world};
 
 const SECOND: i64 = 1_000_000;
 const HOUR: i64 = 3_600 * SECOND;
-/// How long ago a mailbox may have been read.
-const FRESH: Duration = Duration::from_secs(900);
 
 /// The lane of a campaign with one contact, who is dispatched and was not written to.
 async fn lane(w: &World, client: &Client) -> Lane {

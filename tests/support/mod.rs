@@ -7,6 +7,7 @@ pub mod conformance;
 mod database;
 mod enrolling;
 pub mod held;
+pub mod lane;
 pub mod rows;
 pub mod source;
 mod world;
