@@ -1,10 +1,10 @@
 //! Started enrollments leave a lane that is closed for good, and not before.
 
-use ampout::clock::Timestamp;
+use ampout::{clock::Timestamp, sending::stranded};
 use serde_json::{Value as Json, json};
 use testkit::{sink::Sink, wait::eventually};
 
-use crate::support::{World, campaign::*, world};
+use crate::support::{World, campaign::*, held::Held, world};
 
 const DAY: i64 = 24 * 3_600 * 1_000_000;
 
@@ -48,7 +48,7 @@ async fn enable(w: &World, lane: &Json) {
 }
 
 async fn moved(w: &World) -> u64 {
-    ampout::sending::stranded::move_stranded(&w.db(), Timestamp::now()).await.unwrap()
+    stranded::move_stranded(&w.db(), Timestamp::now()).await.unwrap()
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -58,7 +58,10 @@ async fn what_was_started_waits_a_day_for_a_disabled_lane_and_then_moves_once() 
         let (_, lanes) = started(&w, &sink).await;
         let now = Timestamp::now().micros();
         disable(&w, &lanes[0], now - DAY + 3_600_000_000).await;
+        w.sql("UPDATE smtp_credentials SET wake_at = NULL", []).await;
         assert_eq!((moved(&w).await, waiting_on(&w, &lanes[0]).await), (0, 2));
+        let woken = "SELECT count(*) FROM smtp_credentials WHERE wake_at IS NOT NULL";
+        assert_eq!(w.number(woken, []).await, 0, "there is nothing to look at yet");
         disable(&w, &lanes[0], now - DAY - 1).await;
         assert_eq!((moved(&w).await, waiting_on(&w, &lanes[1]).await), (2, 2));
         // Not again: the other one fails as well, and the first is back.
@@ -88,6 +91,36 @@ async fn what_was_started_leaves_a_deleted_lane_at_once_and_goes_out_by_the_othe
             .collect();
         assert_eq!(second.len(), 2);
         assert!(second.iter().all(|message| lanes[1]["from_email"] == message.from.as_str()));
+    })
+    .await;
+}
+
+/// It was enabled and disabled again after it had been found, before its campaign was locked.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_waits_stays_on_a_lane_whose_day_began_anew() {
+    world(|w| async move {
+        let sink = Sink::start().await.unwrap();
+        let (id, lanes) = started(&w, &sink).await;
+        let now = Timestamp::now().micros();
+        disable(&w, &lanes[0], now - 2 * DAY).await;
+        let held = Held::begin(&w).await;
+        let Some(held) = held else {
+            disable(&w, &lanes[0], now).await;
+            assert_eq!((moved(&w).await, waiting_on(&w, &lanes[0]).await), (0, 2));
+            return;
+        };
+        let campaign: uuid::Uuid = id.parse().unwrap();
+        let lock = "SELECT id FROM campaigns WHERE id = $1 FOR UPDATE";
+        held.system.query(lock, [campaign.into()]).await.unwrap();
+        let looking = async {
+            held.is_waited_for(&w).await;
+            disable(&w, &lanes[0], now).await;
+            held.commit().await;
+        };
+        let db = w.db();
+        // It may have given up before it was let go.
+        let (moving, ()) = tokio::join!(stranded::move_stranded(&db, Timestamp::now()), looking);
+        assert_eq!((moving.unwrap_or(0), waiting_on(&w, &lanes[0]).await), (0, 2));
     })
     .await;
 }

@@ -14,12 +14,14 @@ mod decide_tests;
 mod events;
 mod facts;
 mod order;
+#[cfg(test)]
+mod record_tests;
 mod room;
 pub(crate) mod sql;
 mod void;
 mod writes;
 
-use std::{sync::Arc, time::Duration};
+use std::{collections::HashSet, sync::Arc, time::Duration};
 
 use sea_orm::{ConnAcquireErr, DbErr};
 use tokio::sync::{mpsc, oneshot};
@@ -348,8 +350,11 @@ async fn settle(
     let mut verdicts = Vec::with_capacity(asks.len());
     let mut changes = Vec::with_capacity(asks.len());
     let mut events = Events::default();
+    // What an earlier ask changed is no longer as it was read: it is nobody's until this is committed.
+    let mut changed = HashSet::with_capacity(asks.len());
     for (ticket, ask) in asks {
-        let Some(facts) = known.get(&ticket.delivery_id) else {
+        let facts = known.get(&ticket.delivery_id).filter(|facts| !changed.contains(&facts.delivery_id));
+        let Some(facts) = facts else {
             verdicts.push(Verdict::LostLease);
             continue;
         };
@@ -357,6 +362,7 @@ async fn settle(
         verdicts.push(verdict);
         if let Some(change) = change {
             events.add(facts, &change);
+            changed.insert(facts.delivery_id);
             changes.push((facts, change));
         }
     }

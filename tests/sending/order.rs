@@ -1,0 +1,133 @@
+//! What the ledger locks, in which order, and how long it waits for it on PostgreSQL. SQLite has one writer and no locks of
+//! rows: there the same calls just succeed.
+
+use ampout::{
+    clock::Timestamp,
+    models::periods,
+    sending::{
+        lanes::{self, Lane, Rest},
+        ledger::Marking,
+    },
+};
+use uuid::Uuid;
+
+use crate::support::{
+    World,
+    campaign::DEADLINE,
+    held::Held,
+    lane::{FRESH, HeldLane, claim, with_ledger, with_people},
+};
+
+const DAY: i64 = 24 * 3_600 * 1_000_000;
+
+/// A period of the account that ended so many days ago.
+async fn ended(w: &World, account: Uuid, days: i64) -> i64 {
+    let end = Timestamp::now().micros() - days * DAY;
+    let sql = "INSERT INTO account_periods (account_id, period_start, period_end) VALUES ($1, $2, $3)";
+    w.sql(sql, [account.into(), (end - DAY).into(), end.into()]).await;
+    end - DAY
+}
+
+/// Locks one period.
+async fn hold_period(w: &World, account: Uuid, start: i64) -> Option<Held> {
+    let held = Held::begin(w).await?;
+    let sql = "SELECT sends FROM account_periods WHERE account_id = $1 AND period_start = $2 FOR UPDATE";
+    held.system.query(sql, [account.into(), start.into()]).await.unwrap();
+    Some(held)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_mark_locks_the_periods_of_its_account_of_the_last_two_months() {
+    with_people(2, |w, mine| async move {
+        let claimed = claim(&w, &mine, 2).await;
+        let mark = async |nth: usize| {
+            let ticket = claimed[nth].ticket();
+            with_ledger(&w, async |ledger| ledger.mark(None, ticket, [0; 32]).await).await
+        };
+        let (recent, old) = (ended(&w, mine.account, 61).await, ended(&w, mine.account, 63).await);
+        let held = hold_period(&w, mine.account, old).await;
+        assert!(matches!(mark(0).await.unwrap(), Marking::Go(_)), "nobody counts in it any more");
+        if let Some(held) = held {
+            held.commit().await;
+        }
+        let held = hold_period(&w, mine.account, recent).await;
+        let looking = async {
+            let Some(held) = held else { return };
+            held.is_waited_for(&w).await;
+            held.commit().await;
+        };
+        let (marking, ()) = tokio::join!(mark(1), looking);
+        // It may have given up before it was let go.
+        let marking = if marking.is_ok() { marking } else { mark(1).await };
+        assert!(matches!(marking.unwrap(), Marking::Go(_)));
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_claim_locks_its_period_before_its_campaign_and_its_lane() {
+    with_people(2, |w, mine| async move {
+        assert_eq!(claim(&w, &mine, 1).await.len(), 1, "which begins the period");
+        let held = Held::begin(&w).await;
+        if let Some(held) = &held {
+            periods::hold_all(&held.system.account(mine.account)).await.unwrap();
+        }
+        let claiming = with_ledger(&w, async |ledger| ledger.claim(mine.want(1)).await);
+        let looking = async {
+            let Some(held) = held else { return };
+            held.is_waited_for(&w).await;
+            let rows = "SELECT k.id FROM campaigns k JOIN smtp_credentials s ON s.campaign_id = k.id \
+                        WHERE k.id = $1 FOR UPDATE NOWAIT";
+            let free = held.system.query(rows, [mine.campaign.into()]).await;
+            assert!(free.is_ok(), "the claim has one of them, and waits for the period: {free:?}");
+            held.commit().await;
+        };
+        let (claimed, ()) = tokio::join!(claiming, looking);
+        // It may have given up before it was let go.
+        let claimed = if let Ok(claimed) = claimed { claimed } else { claim(&w, &mine, 1).await };
+        assert_eq!(claimed.len(), 1);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_batch_whose_first_steps_somebody_holds_is_left_for_another_look() {
+    with_people(2, |w, mine| async move {
+        if let Some(held) = Held::begin(&w).await {
+            held.system.query("SELECT id FROM enrollments FOR UPDATE", []).await.unwrap();
+            assert!(claim(&w, &mine, 2).await.is_empty());
+            assert_eq!(w.number("SELECT count(*) FROM batches WHERE drained", []).await, 0);
+            held.commit().await;
+        }
+        assert_eq!(claim(&w, &mine, 2).await.len(), 2);
+    })
+    .await;
+}
+
+async fn leave(w: &World, mine: &HeldLane) -> bool {
+    let lane =
+        Lane { credential_id: mine.lane, campaign_id: mine.campaign, account_id: mine.account, failures: 0 };
+    let (db, rest) = (w.db(), Rest::Pause(Timestamp::now()));
+    let left = lanes::release(&db, mine.process, &lane, (&rest, false), FRESH);
+    tokio::time::timeout(DEADLINE, left)
+        .await
+        .expect("it waits for as long as the campaign is locked")
+        .is_ok()
+}
+
+#[tokio::test]
+async fn a_lane_is_not_left_while_its_campaign_is_locked_and_nobody_waits_for_that_long() {
+    with_people(1, |w, mine| async move {
+        let holder = "SELECT count(*) FROM smtp_credentials WHERE id = $1 AND holder IS NOT NULL";
+        if let Some(held) = Held::begin(&w).await {
+            let campaign = "SELECT id FROM campaigns WHERE id = $1 FOR UPDATE";
+            held.system.query(campaign, [mine.campaign.into()]).await.unwrap();
+            assert!(!leave(&w, &mine).await, "its rows were changed under a lock of somebody else");
+            assert_eq!(w.number(holder, [mine.lane.into()]).await, 1);
+            held.commit().await;
+        }
+        assert!(leave(&w, &mine).await);
+        assert_eq!(w.number(holder, [mine.lane.into()]).await, 0);
+    })
+    .await;
+}
