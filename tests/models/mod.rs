@@ -5,6 +5,7 @@ mod entities;
 mod evidence;
 mod key_lookups;
 mod mailboxes;
+mod migrations;
 pub mod removal;
 mod sqlite;
 mod transactions;

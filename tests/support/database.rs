@@ -43,9 +43,10 @@ fn file(name: &str) -> PathBuf {
     std::env::temp_dir().join(format!("{name}.sqlite"))
 }
 
-async fn migrate(uri: &str) {
+/// All steps that are missing, or the first so many.
+async fn migrate(uri: &str, steps: Option<u32>) {
     let db = sea_orm::Database::connect(uri).await.unwrap();
-    Migrator::up(&db, None).await.unwrap();
+    Migrator::up(&db, steps).await.unwrap();
     if uri.starts_with("sqlite") {
         db.execute_unprepared("PRAGMA wal_checkpoint(TRUNCATE)").await.unwrap();
     }
@@ -81,7 +82,7 @@ async fn template() -> &'static str {
             if let Some(server) = server() {
                 if !has_database(&server, &name).await {
                     administer(&server, &format!("CREATE DATABASE {draft}")).await.unwrap();
-                    migrate(&named(&server, &draft)).await;
+                    migrate(&named(&server, &draft), None).await;
                     let renamed =
                         administer(&server, &format!("ALTER DATABASE {draft} RENAME TO {name}")).await;
                     if renamed.is_err() {
@@ -89,7 +90,7 @@ async fn template() -> &'static str {
                     }
                 }
             } else if !template_file(&name).exists() {
-                migrate(&format!("sqlite://{}?mode=rwc", template_file(&draft).display())).await;
+                migrate(&format!("sqlite://{}?mode=rwc", template_file(&draft).display()), None).await;
                 fs::rename(template_file(&draft), template_file(&name)).unwrap();
             }
             name
@@ -127,8 +128,27 @@ impl Database {
         let name = format!("ampout_test_{}", uuid::Uuid::now_v7().simple());
         administer(server, &format!("CREATE DATABASE {name}")).await.unwrap();
         let uri = named(server, &name);
-        migrate(&uri).await;
+        migrate(&uri, None).await;
         Self { name, uri, at: Some(server.to_owned()) }
+    }
+
+    /// A fresh one as it was before a step, for [`Self::catch_up`].
+    pub async fn create_before(step: &str) -> Self {
+        let name = format!("ampout_test_{}", uuid::Uuid::now_v7().simple());
+        let uri = if let Some(server) = server() {
+            administer(&server, &format!("CREATE DATABASE {name}")).await.unwrap();
+            named(&server, &name)
+        } else {
+            format!("sqlite://{}?mode=rwc", file(&name).display())
+        };
+        let earlier = Migrator::migrations().iter().position(|one| one.name() == step).unwrap();
+        migrate(&uri, Some(u32::try_from(earlier).unwrap())).await;
+        Self { name, uri, at: server() }
+    }
+
+    /// Takes the steps that are missing.
+    pub async fn catch_up(&self) {
+        migrate(&self.uri, None).await;
     }
 
     pub async fn remove(self) {

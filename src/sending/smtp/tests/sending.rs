@@ -115,6 +115,32 @@ async fn a_process_that_lost_its_place_writes_neither_data_nor_the_dot() {
     assert_eq!(rest, large);
 }
 
+/// What follows the dot is more than any socket takes, so that writing it fails behind the dot.
+#[tokio::test]
+async fn a_write_that_fails_behind_the_dot_leaves_the_servers_word_and_ends_the_connection() {
+    let server = Server::start().await;
+    let short = Timeouts { body: Duration::from_millis(50), ..timeouts() };
+    let to = "c".repeat(32 * 1024 * 1024);
+    let next = Envelope { to: &to, ..NEXT };
+    let (done, waits) = tokio::sync::oneshot::channel::<()>();
+    let port = server.port();
+    let client = async move {
+        let mut connection = open(port, &short).await.unwrap();
+        let offered = connection.offer(&ENVELOPE).await.unwrap();
+        let outcome = connection.data(offered, b"hello", Some(&next), &|| true).await;
+        drop(done);
+        (outcome, connection.is_usable())
+    };
+    let serving = async {
+        let mut stream = server.accept().await;
+        let steps = script(&[&HELLO, &OFFER, &GO, &[Hear(".\r\n"), Say("250 ok\r\n")]]);
+        super::script::play_on(&mut stream, &steps).await;
+        waits.await.unwrap_err();
+    };
+    let ((outcome, usable), ()) = tokio::join!(client, serving);
+    assert_eq!((kind(&outcome), usable), ("accepted", false), "{outcome:?}");
+}
+
 #[tokio::test]
 async fn a_server_silent_after_the_dot_leaves_the_message_unknown() {
     let server = Server::start().await;
