@@ -182,9 +182,13 @@ mod tests {
 
     #[test]
     fn text_that_reads_like_liquid_or_holds_our_marks_is_derived_each_time() {
-        for html in
-            ["&#123;&#123; nothing }} {{ email }}", "\u{F0000} {{ email }}", "{% if email %}x{% endif %}"]
-        {
+        for html in [
+            "&#123;&#123; nothing }} {{ email }}",
+            "&#123;&#123; company }} {{ email }}",
+            "&#123;% comment %}x&#123;% endcomment %} {{ email }}",
+            "\u{F0000} {{ email }}",
+            "{% if email %}x{% endif %}",
+        ] {
             assert!(
                 matches!(StepTemplates::parse("x", html, None).unwrap().text, TextBody::FromHtml),
                 "{html}"

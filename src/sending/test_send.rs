@@ -10,7 +10,7 @@ use super::{
     compose::{Composed, Letter, compose, message_id},
     preview::{Addressee, compile, render},
     render::StepTemplates,
-    smtp::{DataOutcome, Endpoint, Envelope, OfferError, SmtpConnection, Timeouts},
+    smtp::{DataOutcome, Endpoint, Envelope, OfferError, Offered, Reply, SmtpConnection, Timeouts},
 };
 use crate::{
     clock::{Timestamp, new_id},
@@ -272,8 +272,8 @@ impl Run {
         };
         let from = self.test.credential.from_email.clone();
         let envelope = Envelope { from: &from, to: to.as_str(), size: letter.bytes.len() };
-        let offered = match self.offer(&envelope).await {
-            Ok(offered) => offered,
+        let (mut connection, offered) = match self.offer(&envelope).await {
+            Ok(accepted) => accepted,
             Err(ended) => return Ok(ended),
         };
         let ids: Vec<Uuid> = held.iter().map(|row| row.id).collect();
@@ -283,20 +283,16 @@ impl Run {
             Ok(marked)
         })
         .await?;
-        let Some(connection) = &mut self.connection else {
-            return Ok(Ended { marked, ..Ended::failed("connect_failed") });
+        let ended = if marked {
+            let outcome = connection.data(offered, &letter.bytes, None, &|| true).await;
+            Ended { marked, ..told(outcome) }
+        } else {
+            // Whoever does not answer has made it unusable.
+            connection.reset().await.ok();
+            Ended::failed(STOPPED)
         };
-        if !marked {
-            if connection.reset().await.is_err() {
-                self.connection = None;
-            }
-            return Ok(Ended::failed(STOPPED));
-        }
-        let outcome = connection.data(offered, &letter.bytes, None, &|| true).await;
-        if !connection.is_usable() {
-            self.connection = None;
-        }
-        Ok(Ended { marked: true, ..told(outcome) })
+        self.keep(connection);
+        Ok(ended)
     }
 
     fn letter(&self, row: &Model, to: &EmailAddress, hash: &[u8; 32]) -> ApiResult<Composed> {
@@ -333,8 +329,13 @@ impl Run {
         .map_err(ApiError::internal)
     }
 
+    /// For the next message, if it is good for one.
+    fn keep(&mut self, connection: SmtpConnection) {
+        self.connection = Some(connection).filter(SmtpConnection::is_usable);
+    }
+
     /// Until the recipient is accepted. A server that cannot be used is not tried again for the messages that follow.
-    async fn offer(&mut self, envelope: &Envelope<'_>) -> Result<super::smtp::Offered, Ended> {
+    async fn offer(&mut self, envelope: &Envelope<'_>) -> Result<(SmtpConnection, Offered), Ended> {
         let mut connection = match self.connection.take() {
             Some(kept) => kept,
             None => self.open().await?,
@@ -344,14 +345,14 @@ impl Run {
             connection = self.open().await?;
             offered = connection.offer(envelope).await;
         }
-        if connection.is_usable() {
-            self.connection = Some(connection);
+        match offered {
+            Ok(offered) => Ok((connection, offered)),
+            Err(error) => {
+                self.keep(connection);
+                let reply = error.reply().map(Reply::kept);
+                Err(reply.map_or_else(|| Ended::failed("protocol_failed"), Ended::refused))
+            }
         }
-        offered.map_err(|error| {
-            error
-                .reply()
-                .map_or_else(|| Ended::failed("protocol_failed"), |reply| Ended::refused(reply.kept()))
-        })
     }
 
     async fn open(&mut self) -> Result<SmtpConnection, Ended> {

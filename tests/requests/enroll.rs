@@ -182,7 +182,8 @@ async fn a_large_import_is_enrolled_in_the_background_and_fills_its_batches() {
             alice.seen(&path).await,
             json!({ "id": started["id"], "status": "processing", "processed": 0 })
         );
-        assert_eq!(world.number("SELECT count(*) FROM jobs WHERE name = 'EnrollImport'", []).await, 1);
+        let job = "SELECT count(*) FROM jobs WHERE name = 'EnrollImport' AND max_attempts = $1";
+        assert_eq!(world.number(job, [ampout::jobs::RESUMABLE_ATTEMPTS.into()]).await, 1);
         world.bob.get(&path).await.assert_status(StatusCode::NOT_FOUND);
         run_jobs(&world).await;
         run_jobs(&world).await;
@@ -196,6 +197,19 @@ async fn a_large_import_is_enrolled_in_the_background_and_fills_its_batches() {
         let full = "SELECT count(*) FROM batches WHERE undispatched = 3000 AND pending = 3000";
         assert_eq!(world.number(full, []).await, 3);
         assert_eq!(world.number("SELECT count(*) FROM enrollments", []).await, 10_001);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn an_import_of_as_many_as_are_enrolled_at_once_is() {
+    world(|world| async move {
+        let campaign = world.alice.campaign(&json!({})).await;
+        let most = ampout::sending::enrolling::AT_ONCE;
+        let import = world.import(&world.alice, usize::try_from(most).unwrap(), "x.example").await;
+        // Another account's contacts do not make it larger.
+        world.import(&world.bob, 1, "x.example").await;
+        assert_eq!(world.alice.enroll(campaign, import, 3_000).await["enrolled"], json!(most));
     })
     .await;
 }

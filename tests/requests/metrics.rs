@@ -2,11 +2,16 @@
 
 use std::{collections::BTreeSet, sync::Arc};
 
-use ampout::{config::Settings, metrics, state::AppState};
+use ampout::{config::Settings, metrics, sending::ledger::Outcome, state::AppState};
 use axum::http::StatusCode;
 use serde_json::{Value, json};
 
-use crate::support::{World, rows::Rows, world};
+use crate::support::{
+    World,
+    lane::{claim, with_ledger, with_people},
+    rows::Rows,
+    world,
+};
 
 async fn read(w: &World) -> String {
     let answer = w.server.get("/metrics").await;
@@ -89,6 +94,18 @@ async fn an_import_is_counted() {
         let before = value(&read(&w).await, series);
         let import = json!({"contact_import": {"name": "a", "contacts": [{"email": "a@example.com"}]}});
         w.alice.made("/contact_imports", &import).await;
+        assert!(value(&read(&w).await, series) >= before + 1.0);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn what_became_of_a_message_is_counted_once_it_is_recorded() {
+    with_people(1, |w, mine| async move {
+        let series = "ampout_sends_total{outcome=\"given_back\"}";
+        let before = value(&read(&w).await, series);
+        let ended = vec![(claim(&w, &mine, 1).await[0].ticket(), Outcome::GivenBack)];
+        with_ledger(&w, async |ledger| ledger.record(ended).await.unwrap()).await;
         assert!(value(&read(&w).await, series) >= before + 1.0);
     })
     .await;

@@ -17,9 +17,13 @@ fn id(text: &str) -> sea_orm::Value {
 
 /// A campaign of two steps whose credential leads to the sink.
 async fn campaign(client: &Client, sink: &Sink) -> String {
+    campaign_of(client, sink, &[step(1), step(2)]).await
+}
+
+async fn campaign_of(client: &Client, sink: &Sink, steps: &[Value]) -> String {
     let mut lane = credential();
     lane["smtp_port"] = json!(sink.port());
-    let body = json!({"campaign": {"name": "Test", "smtp_credentials": [lane], "sequence_steps": [step(1), step(2)]}});
+    let body = json!({"campaign": {"name": "Test", "smtp_credentials": [lane], "sequence_steps": steps}});
     client.made("/campaigns", &body).await["id"].as_str().unwrap().to_owned()
 }
 
@@ -68,6 +72,25 @@ async fn each_step_goes_to_each_address_and_counts_as_a_send() {
     .await;
 }
 
+#[tokio::test]
+async fn a_contacts_values_fill_a_test_and_without_one_a_samples_with_the_address() {
+    world(|w| async move {
+        let sink = Sink::start().await.unwrap();
+        let mut words = step(1);
+        words["body_html"] = json!("<p>{{ first_name }} at {{ email }}</p>");
+        let campaign = campaign_of(&w.alice, &sink, &[words]).await;
+        let person = contact(&w, &w.alice, "jo@example.com").await;
+        send(&w.alice, &campaign, json!({"emails": ["me@example.com"]})).await;
+        send(&w.alice, &campaign, json!({"emails": ["me@example.com"], "contact_id": person})).await;
+        let html =
+            sink.messages_to("me@example.com").iter().map(|mail| mail.html().unwrap()).collect::<String>();
+        for expected in ["Jane at me@example.com", "&lt;b&gt;Jo&lt;/b&gt; at jo@example.com"] {
+            assert!(html.contains(expected), "{expected} in {html}");
+        }
+    })
+    .await;
+}
+
 /// Closed before it served, a connection says that the server cannot be used.
 #[tokio::test]
 async fn a_connection_that_served_and_is_closed_is_replaced_once() {
@@ -95,12 +118,15 @@ async fn what_is_not_accepted_is_told_and_gives_its_send_back() {
         let campaign = campaign(&w.alice, &sink).await;
         sink.script("no@example.com", vec![Behaviour::reject(550)]);
         sink.script("lost@example.com", vec![Behaviour::Close(Stage::Dot)]);
-        let body = json!({"emails": ["no@example.com", "lost@example.com", "ok@example.com"], "position": 1});
+        let emails = ["no@example.com", "lost@example.com", "ok@example.com", "reject-data-554@example.com"];
+        let body = json!({"emails": emails, "position": 1});
         let sent = send(&w.alice, &campaign, body).await;
         let results = sent["results"].as_array().unwrap();
         assert_eq!(results[0]["error"], "550 5.1.1 no such mailbox");
         assert_eq!(results[1]["error"], "the server did not say whether it took the message");
         assert_eq!((&results[2]["status"], &results[2]["error"]), (&json!("sent"), &Value::Null));
+        assert_eq!(results[3]["error"], "554 5.6.0 message refused");
+        assert_eq!(w.number("SELECT count(*) FROM test_messages WHERE state = 'failed'", []).await, 2);
         // The one of which nobody knows keeps its place in the plan.
         assert_eq!(quota(&w).await, (1, 1));
         let gone = json!({"emails": ["a@example.com", "b@example.com"], "position": 1});

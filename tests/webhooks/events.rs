@@ -4,14 +4,21 @@ use std::sync::Arc;
 
 use ampout::{
     clock::Timestamp,
+    engine::Doorbell,
     models::{opens, smtp_credentials, states::DisabledReason, suppressions},
+    sending::ledger::Outcome,
     tenancy::{Conn, SystemScope},
 };
 use serde_json::{Value as Json, json};
 use testkit::{receiver::Receiver, sink::Sink};
 
 use super::{hook, until, verified};
-use crate::support::{World, campaign::*, world};
+use crate::support::{
+    World,
+    campaign::*,
+    lane::{claim, with_bell, with_people},
+    world,
+};
 
 async fn written(w: &World) -> i64 {
     w.number("SELECT count(*) FROM webhook_deliveries", []).await
@@ -92,6 +99,30 @@ async fn a_refused_address_is_told_with_the_servers_words() {
         assert_eq!((&data["status"], &data["position"]), (&json!("bounced"), &json!(1)));
         assert_eq!(data["contact_email"], "reject-550@example.test");
         assert!(data["bounce_reason"].as_str().unwrap().starts_with("550"));
+    })
+    .await;
+}
+
+/// A mail told of the first while its message was on its way.
+#[tokio::test]
+async fn a_bounce_that_is_known_is_neither_told_nor_counted_again() {
+    with_people(2, |w, mine| async move {
+        let receiver = Receiver::start().await.unwrap();
+        hook(&w.alice, &receiver, "/hook", &["enrollment.bounced"]).await;
+        let claimed = claim(&w, &mine, 2).await;
+        let known = "UPDATE enrollments SET bounced_at = 1 WHERE id = $1";
+        w.sql(known, [claimed[0].enrollment_id.into()]).await;
+        let refused = Outcome::Bounced { reason: "550 no".into() };
+        let ended = claimed.iter().map(|one| (one.ticket(), refused.clone())).collect();
+        let bell = Doorbell::default();
+        with_bell(&w, &bell, async |ledger| ledger.record(ended).await.unwrap()).await;
+        let rung = tokio::time::timeout(DEADLINE, bell.wait(2 * DEADLINE)).await;
+        assert!(rung.is_ok(), "whoever tells it is not woken");
+        let of_the_other = format!("%{}%", claimed[1].enrollment_id);
+        let told = "SELECT count(*) FROM webhook_deliveries WHERE payload LIKE $1";
+        assert_eq!((w.number(told, [of_the_other.into()]).await, written(&w).await), (1, 1));
+        let bounced = "SELECT bounced FROM campaign_totals WHERE campaign_id = $1";
+        assert_eq!(w.number(bounced, [mine.campaign.into()]).await, 1);
     })
     .await;
 }

@@ -110,6 +110,8 @@ fn a_subject_stays_one_line() {
 #[case("{{ custom[first_name] }}", "unknown merge tag custom[first_name]")]
 #[case("{{ custom[0] }}", "unknown merge tag custom[0]")]
 #[case("{{ company | default: nickname }}", "unknown merge tag nickname")]
+#[case("{{ company | default: custom[first_name] }}", "unknown merge tag custom[first_name]")]
+#[case("{% if custom[first_name] %}x{% endif %}", "unknown merge tag custom[first_name]")]
 #[case("{% if nickname %}x{% endif %}", "unknown merge tag nickname")]
 #[case("{% if false %}{% elsif email == nickname %}x{% endif %}", "unknown merge tag nickname")]
 #[case("{% unless false %}{{ nickname }}{% endunless %}", "unknown merge tag nickname")]
