@@ -3,7 +3,10 @@
 //! How the lane rests is told by the first.
 
 use std::{
-    sync::{Arc, OnceLock},
+    sync::{
+        Arc, OnceLock,
+        atomic::{AtomicBool, Ordering},
+    },
     time::Duration,
 };
 
@@ -19,7 +22,7 @@ use super::{
     smtp::Timeouts,
     worker,
 };
-use crate::{engine::Liveness, state::AppState};
+use crate::{clock::Timestamp, engine::Liveness, state::AppState};
 
 /// What every lane of a process shares.
 #[derive(Clone)]
@@ -55,7 +58,7 @@ pub enum LaneError {
 
 /// What the connections of a lane share.
 pub(super) struct Crew {
-    /// The lane's: `stop` is cancelled too when the others are to end because of one.
+    /// That of the process, but for `stop`: it is cancelled as well when how one connection ended ends them all.
     pub(super) ctx: LaneContext,
     /// Cancelled when a connection beside the first is not worth waiting for any more.
     pub(super) alone: CancellationToken,
@@ -64,6 +67,7 @@ pub(super) struct Crew {
     begun: Instant,
     /// When the first recipient was accepted: a server slow to greet is not greeted in vain.
     opened: OnceLock<Instant>,
+    served: AtomicBool,
 }
 
 impl Crew {
@@ -75,12 +79,23 @@ impl Crew {
             more: Notify::new(),
             begun: Instant::now(),
             opened: OnceLock::new(),
+            served: AtomicBool::new(false),
         }
     }
 
     /// Notes that a recipient was accepted.
     pub(super) fn note_open(&self) {
         self.opened.get_or_init(Instant::now);
+    }
+
+    /// Notes that the server accepted a message.
+    pub(super) fn note_served(&self) {
+        self.served.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether it accepted one, on any of the connections.
+    pub(super) fn was_served(&self) -> bool {
+        self.served.load(Ordering::Relaxed)
     }
 
     /// Asked behind a message, so that each turn sends one at least. Whoever has waited longer is taken first then.
@@ -97,8 +112,8 @@ struct Ended {
 }
 
 impl Ended {
-    /// Adds how one ended. What another than the first meets before it served is its own affair: servers bound how many
-    /// connections they take from one sender, and say so in many ways.
+    /// Adds how one ended. The trouble of another than the first is its own affair, and so is a refusal of the sender before it
+    /// served: servers bound how many connections they take from one sender, and say so in many ways.
     fn add(&mut self, first: bool, ended: Result<(Rest, bool), LaneError>) {
         match ended {
             Ok((rest, served)) => {
@@ -116,9 +131,14 @@ impl Ended {
         matches!(self.rest, Rest::Closed { .. })
     }
 
-    /// Whether it is over for all of them.
-    const fn for_all(&self) -> bool {
-        self.error.is_some() || self.is_closed() || matches!(self.rest, Rest::Trouble(_))
+    /// Whether it is over for all of them: also where the campaign waits between messages from now on.
+    fn for_all(&self) -> bool {
+        let rests = match self.rest {
+            Rest::Trouble(_) | Rest::Closed { .. } => true,
+            Rest::Pause(until) => until > Timestamp::now(),
+            Rest::UntilDue => false,
+        };
+        rests || self.error.is_some()
     }
 }
 
@@ -161,10 +181,7 @@ pub async fn run(ctx: LaneContext, lane: Lane) -> Result<(Rest, bool), LaneError
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{
-        clock::Timestamp,
-        models::{smtp_credentials::Tried, states::DisabledReason},
-    };
+    use crate::models::{smtp_credentials::Tried, states::DisabledReason};
 
     fn whole(ended: impl IntoIterator<Item = (bool, Rest, bool)>) -> Ended {
         let mut whole = Ended { rest: Rest::UntilDue, served: false, error: None };
@@ -181,6 +198,7 @@ mod tests {
             tried: Tried::of("host", 25, "user", b"sealed", "one@sender.test"),
         };
         let (trouble, pause) = (Rest::Trouble(Timestamp(1)), Rest::Pause(Timestamp(2)));
+        let long = Rest::Pause(Timestamp::now().plus(Duration::from_secs(600)));
         let cases = [
             (vec![(false, trouble, true), (true, pause, true)], pause, false),
             (vec![(true, trouble, false), (false, pause, true)], trouble, true),
@@ -188,6 +206,7 @@ mod tests {
             (vec![(false, closed, true), (true, pause, true)], closed, true),
             (vec![(false, closed, false), (true, pause, true)], pause, false),
             (vec![(true, closed, false)], closed, true),
+            (vec![(true, long, true)], long, true),
         ];
         for (ended, rest, for_all) in cases {
             let whole = whole(ended.clone());

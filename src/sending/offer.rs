@@ -16,18 +16,21 @@ pub(super) enum Refusal {
     Offer(#[from] OfferError),
 }
 
-/// An open connection on which the recipient was accepted. One that had served and was closed meanwhile is replaced once;
-/// a server that does not answer on it would not on another.
+/// An open connection on which the recipient was accepted. `again`: one that had served and was closed meanwhile is replaced,
+/// once; a server that does not answer on it would not on another.
 pub(super) async fn offer(
     ctx: &LaneContext,
     sender: &Sender,
     connection: &mut Option<SmtpConnection>,
     envelope: &Envelope<'_>,
+    again: bool,
 ) -> Result<Offered, Refusal> {
     if let Some(kept) = connection {
         match kept.offer(envelope).await {
             Ok(offered) => return Ok(offered),
-            Err(OfferError::Broken(why)) if kept.served() > 0 && why != Broken::Timeout => *connection = None,
+            Err(OfferError::Broken(why)) if again && kept.served() > 0 && why != Broken::Timeout => {
+                *connection = None;
+            }
             Err(error) => {
                 if !kept.is_usable() {
                     *connection = None;

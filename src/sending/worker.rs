@@ -25,7 +25,7 @@ const BURST: usize = 50;
 enum Step {
     /// Go on with the next.
     Next,
-    /// The lane ends.
+    /// The connection ends, and what it means for the lane.
     End(Rest),
 }
 
@@ -189,7 +189,7 @@ impl Worker {
             biased;
             // Nothing is marked yet: a server that takes its time does not keep a process from ending.
             () = cut_off.cancelled() => None,
-            offered = offer(&self.crew.ctx, &self.sender, &mut self.connection, &envelope) => Some(offered),
+            offered = offer(&self.crew.ctx, &self.sender, &mut self.connection, &envelope, self.first) => Some(offered),
         };
         let offered = match offered {
             Some(Ok(offered)) => offered,
@@ -209,7 +209,7 @@ impl Worker {
         self.delivered(ticket, outcome).await
     }
 
-    /// The process ends while a recipient is offered: nobody knows where the conversation stands, and nothing was sent.
+    /// All is to end while a recipient is offered: nobody knows where the conversation stands, and nothing was sent.
     async fn cut_off(&mut self, ticket: Ticket) -> Result<Step, LaneError> {
         self.connection = None;
         self.end(ticket, Outcome::GivenBack, Step::End(Rest::Pause(Timestamp::now()))).await
@@ -276,6 +276,7 @@ impl Worker {
         match outcome {
             DataOutcome::Accepted(reply) => {
                 self.served = true;
+                self.crew.note_served();
                 self.lane.failures = 0;
                 let outcome = Outcome::Accepted { reply: reply.kept(), provider_id: provider_id(&reply) };
                 let pause = self.pause();
@@ -297,6 +298,9 @@ impl Worker {
     /// Nothing was handed over, because there was no connection or the server did not want the recipient.
     async fn refused(&mut self, ticket: Ticket, refusal: Refusal) -> Result<Step, LaneError> {
         let (trouble, words) = match &refusal {
+            // Who was served in this turn is let in elsewhere: too many connections at a time are refused in many ways. A
+            // sender that may not sign in at all is found out by the next turn.
+            Refusal::Open(_) if self.crew.was_served() => (Trouble::Connection, None),
             Refusal::Open(error) => (error.trouble(), error.reply().map(super::smtp::Reply::kept)),
             Refusal::Offer(error) => (error.trouble(), error.reply().map(super::smtp::Reply::kept)),
         };
@@ -348,7 +352,7 @@ impl Worker {
     }
 
     fn trouble(&self) -> Step {
-        let failures = if self.served { 1 } else { self.lane.failures.saturating_add(1) };
+        let failures = if self.crew.was_served() { 1 } else { self.lane.failures.saturating_add(1) };
         Step::End(Rest::Trouble(Timestamp::now().plus(retry::lane_rest(failures, rand::random()))))
     }
 

@@ -2,7 +2,10 @@
 //! `uncertain` exactly where a mark is stored and its outcome is not.
 
 use rstest::rstest;
-use testkit::{sink::Sink, wait::eventually};
+use testkit::{
+    sink::{Matcher, Point, Sink},
+    wait::eventually,
+};
 
 use super::{engine_process, heir_process};
 use crate::support::{campaign::*, world};
@@ -113,6 +116,36 @@ async fn killed_with_three_lanes_at_most_one_for_each_is_uncertain(
         assert!(arrived >= usize::try_from(sent).unwrap(), "one that is sent did not arrive");
         for person in &people {
             assert!(sink.messages_to(person).len() <= 1, "{person} was written to twice");
+        }
+    })
+    .await;
+}
+
+/// A lane with two connections, of which each has one message whose outcome nobody knows.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn killed_with_two_connections_of_a_lane_one_for_each_is_uncertain() {
+    world(|w| async move {
+        let sink = Sink::start().await.unwrap();
+        let people = addresses("ok", 200);
+        w.sql("UPDATE plans SET monthly_limit = 1000", []).await;
+        dispatched(&w.alice, &campaign(&[credential(&sink, "one@sender.test")], 1), &people).await;
+        enrolled(&w.bob, &campaign(&[credential(&sink, "two@sender.test")], 1), &people).await;
+
+        let first = sink.hold(Point::AfterDot, Matcher::recipient(&people[99]));
+        let second = sink.hold(Point::AfterDot, Matcher::Connection(2));
+        let mut held = engine_process(&w).start().unwrap();
+        first.reached(DEADLINE).await.unwrap();
+        second.reached(DEADLINE).await.unwrap();
+        held.kill_9().await.unwrap();
+        drop((first, second));
+
+        let _again = heir_process(&w).start().unwrap();
+        let settled = "SELECT count(*) FROM deliveries WHERE state IN ('sent', 'uncertain')";
+        eventually(DEADLINE, || async { (w.number(settled, []).await == 200).then_some(()) }).await.unwrap();
+        let uncertain = "SELECT count(*) FROM deliveries WHERE state = 'uncertain'";
+        assert_eq!(w.number(uncertain, []).await, 2);
+        for person in &people {
+            assert_eq!(sink.messages_to(person).len(), 1, "{person}");
         }
     })
     .await;

@@ -2,7 +2,7 @@
 //! not the lane's trouble.
 
 use testkit::{
-    sink::{Auth, Greeting, Hold, Matcher, Point, Sink},
+    sink::{Auth, Behaviour, Greeting, Hold, Matcher, Point, Sink, Stage},
     wait::eventually,
 };
 
@@ -170,6 +170,53 @@ async fn all_of_them_together_keep_to_the_mailboxs_day() {
         assert_eq!(sink.count(), 133);
         assert_eq!(w.alice.seen(&path).await["status"], "active");
         nothing_is_held(&w).await;
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn one_that_is_not_let_in_is_not_waited_for() {
+    world(|w| async move {
+        plans_are_large(&w).await;
+        let sink = Sink::start().await.unwrap();
+        let people = addresses("ok", 2 * BURST + 20);
+        enrolled(&w.bob, &campaign(&[credential(&sink, "two@sender.test")], 1), &people).await;
+        let first = at_the_end_of_its_second_claim(&sink, &people);
+        let second = sink.hold(Point::AfterConnect, Matcher::Connection(2));
+        let id = dispatched(&w.alice, &campaign(&[credential(&sink, "one@sender.test")], 1), &people).await;
+        let engine = Engine::start(&w.ctx);
+        first.reached(DEADLINE).await.unwrap();
+        second.reached(DEADLINE).await.unwrap();
+        first.release();
+        until_status(&w.alice, &id, "completed").await;
+        engine.stop().await;
+        let each: Vec<_> = sink.connections().iter().map(|connection| connection.messages).collect();
+        assert_eq!(each, [100, 0, 20], "what the second had claimed goes out over the lane's next");
+        nothing_is_held(&w).await;
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_login_that_is_refused_behind_an_accepted_message_closes_no_mailbox() {
+    world(|w| async move {
+        let sink = Sink::builder().auth("user", "secret").start().await.unwrap();
+        let people = addresses("ok", 2);
+        sink.script(&people[1], vec![Behaviour::Close(Stage::Rcpt), Behaviour::Accept]);
+        enrolled(&w.bob, &campaign(&[credential(&sink, "two@sender.test")], 1), &people).await;
+        dispatched(&w.alice, &campaign(&[credential(&sink, "one@sender.test")], 1), &people).await;
+        let held = sink.hold(Point::AfterDot, Matcher::recipient(&people[0]));
+        let engine = Engine::start(&w.ctx);
+        held.reached(DEADLINE).await.unwrap();
+        sink.set_auth(Auth::Refuse("535 5.7.8 too many sessions".to_owned()));
+        held.release();
+        let rests = "SELECT count(*) FROM smtp_credentials WHERE failures = 1 AND holder IS NULL";
+        let rested = eventually(DEADLINE, || async { (w.number(rests, []).await == 1).then_some(()) });
+        rested.await.unwrap();
+        let disabled = "SELECT count(*) FROM smtp_credentials WHERE disabled_at IS NOT NULL";
+        assert_eq!(w.number(disabled, []).await, 0);
+        assert_eq!(sink.connections().len(), 2);
+        engine.stop().await;
     })
     .await;
 }

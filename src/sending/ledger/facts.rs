@@ -162,6 +162,9 @@ pub(super) async fn read(
     rows.iter().map(|row| Facts::of(row, read_since)).collect()
 }
 
+/// Asks of one statement of SQLite, which takes 32,766 parameters; two for each.
+const MOST_ASKED: usize = 8_192;
+
 /// Reads the deliveries of these asks, and whether the addresses are suppressed that marks are asked for.
 ///
 /// PostgreSQL shows a statement what was committed before it began: suppressions are asked for once more when the rows are
@@ -174,10 +177,24 @@ pub(super) async fn read_asked(
 ) -> Result<HashMap<Uuid, Facts>, DbErr> {
     if system.backend() == DbBackend::Postgres {
         let ids: Vec<Uuid> = asks.iter().map(|(ticket, _)| ticket.delivery_id).collect();
-        let mut known = by_id(read(system, &ids, None, read_since).await?);
+        let mut known = HashMap::with_capacity(ids.len());
+        add(&mut known, read(system, &ids, None, read_since).await?);
         look_for_suppressions(system, asks, &mut known).await?;
         return Ok(known);
     }
+    let mut known = HashMap::with_capacity(asks.len());
+    for some in asks.chunks(MOST_ASKED) {
+        add(&mut known, read_some(system, some, read_since).await?);
+    }
+    Ok(known)
+}
+
+/// On SQLite, of no more than [`MOST_ASKED`].
+async fn read_some(
+    system: &SystemScope,
+    asks: &[(Ticket, &Ask)],
+    read_since: Timestamp,
+) -> Result<Vec<Facts>, DbErr> {
     let rows = asks.iter().map(|(ticket, ask)| {
         let address = ask.address().map(|hash| hash.to_vec());
         [Some(ticket.delivery_id).into(), address.into()]
@@ -192,17 +209,15 @@ pub(super) async fn read_asked(
     );
     sql.push(AROUND);
     let rows = system.query(&sql.text, sql.values).await?;
-    rows.iter().map(|row| Facts::of(row, read_since)).collect::<Result<_, _>>().map(by_id)
+    rows.iter().map(|row| Facts::of(row, read_since)).collect()
 }
 
-/// By delivery. One that was asked for twice is suppressed if one of its asks says so.
-fn by_id(rows: Vec<Facts>) -> HashMap<Uuid, Facts> {
-    let mut known = HashMap::with_capacity(rows.len());
+/// Adds by delivery. One that was asked for twice is suppressed if one of its asks says so.
+fn add(known: &mut HashMap<Uuid, Facts>, rows: Vec<Facts>) {
     for facts in rows {
         let suppressed = facts.suppressed;
         known.entry(facts.delivery_id).or_insert(facts).suppressed |= suppressed;
     }
-    known
 }
 
 /// Which of these addresses are suppressed in these accounts.

@@ -2,7 +2,7 @@
 //!
 //! The rules, in their order:
 //!
-//! 1. 421 at any time, 454, 4.4.5 and 4.7.28 (flood), and every 4yz before RCPT are the connection's: the lane backs off.
+//! 1. 421 at any time, 432 (Microsoft's for too many connections), 454, 4.4.5 and 4.7.28 (flood), and every 4yz before RCPT are the connection's: the lane backs off.
 //! 2. 530, 534, 535, 538, every 5yz to AUTH, and 5.7.8, 5.7.9, 5.7.11, 5.7.13, 5.7.14 are authentication.
 //! 3. A 5yz to MAIL comes before any recipient is named: it is about the sender, unless it is about size (the
 //!    message) or the command's form (the connection).
@@ -65,7 +65,7 @@ pub fn classify(phase: Phase, reply: &Reply) -> Trouble {
 }
 
 const fn temporary(phase: Phase, reply: &Reply, status: Option<(u16, u16)>) -> Trouble {
-    let of_the_lane = matches!(reply.code(), 421 | 454) || matches!(status, Some((4, 5) | (7, 28)));
+    let of_the_lane = matches!(reply.code(), 421 | 432 | 454) || matches!(status, Some((4, 5) | (7, 28)));
     match phase {
         _ if of_the_lane || !reply.is_temporary() => Trouble::Connection,
         Phase::Greeting | Phase::Ehlo | Phase::StartTls | Phase::Auth | Phase::Mail => Trouble::Connection,
@@ -252,6 +252,7 @@ mod tests {
     #[case(Phase::Dot, 451, "4.3.0 not now", Trouble::Message(LATER))]
     #[case(Phase::Dot, 452, "4.2.2 mailbox full", Trouble::Recipient(LATER))]
     #[case(Phase::Dot, 421, "4.3.2 closing", Trouble::Connection)]
+    #[case(Phase::Dot, 432, "4.3.2 sender thread limit exceeded", Trouble::Connection)]
     #[case(Phase::Dot, 554, "5.6.0 malformed", Trouble::Message(NEVER))]
     #[case(Phase::Dot, 552, "5.3.4 too big", Trouble::Message(NEVER))]
     #[case(Phase::Dot, 550, "5.7.1 looks like spam", Trouble::Message(NEVER))]
