@@ -55,10 +55,10 @@ impl EmailAddress {
 }
 
 /// Closes what HTML's rule for addresses, which the validator follows, leaves open: stray dots in the local
-/// part (RFC 5321 section 4.1.2, Dot-string) and address literals.
+/// part (RFC 5321 section 4.1.2, Dot-string) and address literals. Of these the validator looks at the end only.
 fn has_plain_parts(text: &str) -> bool {
     text.rsplit_once('@').is_some_and(|(local, domain)| {
-        local.split('.').all(|atom| !atom.is_empty()) && !domain.starts_with('[')
+        local.split('.').all(|atom| !atom.is_empty()) && !domain.contains('[')
     })
 }
 
@@ -109,6 +109,7 @@ mod tests {
             "jo.@example.com",
             "\"jo doe\"@example.com",
             "jo@[127.0.0.1]",
+            "jo@12[7.0.0.1]",
             "jo@\u{c}[127.0.0.1]",
             "jo@\t[127.0.0.1]",
             "Jo <jo@example.com>",
