@@ -4,20 +4,22 @@
 //! every connection. SQLite has one writer: writers of this process queue fairly here instead of polling the file lock,
 //! and share one connection, whose pages stay at hand (ADR 1).
 
-use std::{io, sync::Arc, time::Duration};
+mod writer;
+
+use std::{io, time::Duration};
 
 use loco_rs::config;
 use sea_orm::{
-    AccessMode, ConnAcquireErr, ConnectOptions, ConnectionTrait, Database, DatabaseConnection,
-    DatabaseExecutor, DatabaseTransaction, DbBackend, DbErr, IntoDatabaseExecutor, IsolationLevel,
-    SqliteTransactionMode, SqlxPostgresConnector, SqlxSqliteConnector, Statement, TransactionOptions,
-    TransactionTrait,
+    AccessMode, ConnAcquireErr, ConnectOptions, Database, DatabaseConnection, DbBackend, DbErr,
+    IsolationLevel, SqliteTransactionMode, SqlxPostgresConnector, TransactionOptions, TransactionTrait,
     sqlx::{
         self, Connection, PgConnection,
-        sqlite::{SqliteConnection, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous},
+        sqlite::{SqliteConnection, SqliteJournalMode, SqliteSynchronous},
     },
 };
-use tokio::sync::{Mutex, OwnedMutexGuard};
+
+pub use self::writer::WriteTx;
+use self::writer::Writer;
 
 /// Connections of one who writes apart: one at a time, and others in place of those that fell silent.
 const APART: u32 = 4;
@@ -120,86 +122,6 @@ pub struct Db {
     writer: Option<Writer>,
 }
 
-/// One connection for transactions that take turns, in the order in which they asked for it.
-///
-/// It is kept out of its pool from one transaction to the next, and the words that begin and end one are said as statements:
-/// the pool asks each connection that comes back whether it is alive, and who waits for its turn would wait for that too.
-/// Kept is only a connection on which a transaction ended as it was told to; any other goes back to its pool, which undoes
-/// what is open and replaces what is broken.
-#[derive(Clone, Debug)]
-struct Writer {
-    pool: DatabaseConnection,
-    kept: Arc<Mutex<Option<DatabaseTransaction>>>,
-}
-
-impl Writer {
-    fn of(pool: DatabaseConnection) -> Self {
-        Self { pool, kept: Arc::default() }
-    }
-
-    /// A connection like those of a SQLite pool, opened at the first write. A pool of one: what breaks is replaced.
-    fn beside(readers: &DatabaseConnection) -> Self {
-        let readers = readers.get_sqlite_connection_pool();
-        let options = readers.connect_options().as_ref().clone().pragma("cache_size", WRITER_CACHE);
-        // Whoever waits for the next connection would wait for that.
-        let options = options.optimize_on_close(false, None);
-        let pool = SqlitePoolOptions::new()
-            .max_connections(1)
-            .acquire_timeout(BUSY.max(readers.options().get_acquire_timeout()))
-            .idle_timeout(None)
-            .max_lifetime(None)
-            .test_before_acquire(false)
-            .before_acquire(|connection, _| {
-                let usable = is_between_transactions(connection);
-                Box::pin(async move { Ok(usable) })
-            })
-            .connect_lazy_with(options);
-        Self::of(SqlxSqliteConnector::from_sqlx_sqlite_pool(pool))
-    }
-
-    async fn begin(&self) -> Result<WriteTx, DbErr> {
-        let mut turn = Arc::clone(&self.kept).lock_owned().await;
-        let kept = match turn.take() {
-            Some(kept) => again(kept).await?,
-            None => None,
-        };
-        let tx = match kept {
-            Some(tx) => tx,
-            None => self.pool.begin_with_options(to_write()).await?,
-        };
-        Ok(WriteTx { tx, turn: Some(turn) })
-    }
-}
-
-/// Begins another transaction on a connection that was kept. `None`: PostgreSQL's was lost meanwhile.
-async fn again(kept: DatabaseTransaction) -> Result<Option<DatabaseTransaction>, DbErr> {
-    if kept.get_database_backend() == DbBackend::Sqlite {
-        return say(&kept, "BEGIN IMMEDIATE").await.map(|()| Some(kept));
-    }
-    // It waits for no lock: where no answer comes, something between here and the server has forgotten the connection.
-    let begun = matches!(tokio::time::timeout(HEAR_OUT, say(&kept, "BEGIN")).await, Ok(Ok(())));
-    if !begun {
-        tracing::debug!("a connection was lost between two transactions");
-    }
-    Ok(begun.then_some(kept))
-}
-
-/// Says what begins or ends a transaction, without the driver's knowledge.
-#[expect(clippy::disallowed_methods, reason = "transactions begin and end here")]
-async fn say(connection: &DatabaseTransaction, word: &str) -> Result<(), DbErr> {
-    let word = Statement::from_string(connection.get_database_backend(), word);
-    connection.execute_raw(word).await.map(drop)
-}
-
-/// `BEGIN IMMEDIATE` on SQLite, because a transaction that reads first and writes later fails at once when another
-/// connection wrote in between.
-fn to_write() -> TransactionOptions {
-    TransactionOptions {
-        sqlite_transaction_mode: Some(SqliteTransactionMode::Immediate),
-        ..TransactionOptions::default()
-    }
-}
-
 impl Db {
     /// Wraps an open pool.
     pub fn new(pool: DatabaseConnection) -> Self {
@@ -244,9 +166,22 @@ impl Db {
     /// # Errors
     /// When no connection is to be had.
     pub async fn begin(&self) -> Result<WriteTx, DbErr> {
+        self.begin_as(false).await
+    }
+
+    /// Begins one that is short: on SQLite, those that wait for each other share a commit. It sees what the others did and
+    /// is undone alone; a statement in it must never end the transaction (`OR ROLLBACK`).
+    ///
+    /// # Errors
+    /// As [`Self::begin`].
+    pub async fn begin_short(&self) -> Result<WriteTx, DbErr> {
+        self.begin_as(self.backend() == DbBackend::Sqlite).await
+    }
+
+    async fn begin_as(&self, together: bool) -> Result<WriteTx, DbErr> {
         match &self.writer {
-            Some(writer) => writer.begin().await,
-            None => Ok(WriteTx { tx: self.pool.begin_with_options(to_write()).await?, turn: None }),
+            Some(writer) => writer.begin(together).await,
+            None => Ok(WriteTx::alone(self.pool.begin_with_options(writer::to_write()).await?)),
         }
     }
 }
@@ -264,69 +199,8 @@ impl Db {
             access_mode: postgres.then_some(AccessMode::ReadOnly),
             sqlite_transaction_mode: Some(SqliteTransactionMode::Deferred),
         };
-        let tx = self.pool.begin_with_options(options).await?;
-        Ok(WriteTx { tx, turn: None })
+        Ok(WriteTx::alone(self.pool.begin_with_options(options).await?))
     }
-}
-
-/// An open transaction; dropped without [`WriteTx::commit`], it rolls back.
-#[derive(Debug)]
-pub struct WriteTx {
-    tx: DatabaseTransaction,
-    /// Where its connection is kept afterwards, and nobody else's transaction until then.
-    turn: Option<OwnedMutexGuard<Option<DatabaseTransaction>>>,
-}
-
-impl WriteTx {
-    /// Where statements of the transaction go.
-    pub fn executor(&self) -> DatabaseExecutor<'_> {
-        (&self.tx).into_database_executor()
-    }
-
-    /// The transaction itself, for what wants a connection.
-    pub const fn connection(&self) -> &DatabaseTransaction {
-        &self.tx
-    }
-
-    /// Makes it durable.
-    ///
-    /// # Errors
-    /// When the database could not confirm it; it may or may not have happened.
-    pub async fn commit(self) -> Result<(), DbErr> {
-        let Some(turn) = self.turn else { return self.tx.commit().await };
-        end(self.tx, turn, "COMMIT").await
-    }
-
-    /// [`Self::commit`] for a transaction that scopes shared; all of them must be gone.
-    ///
-    /// # Errors
-    /// As there, and when a scope is still alive.
-    pub async fn commit_shared(self: Arc<Self>) -> Result<(), DbErr> {
-        match Arc::into_inner(self) {
-            Some(tx) => tx.commit().await,
-            None => Err(DbErr::Custom("a scope outlived its transaction".into())),
-        }
-    }
-
-    /// Undoes it.
-    ///
-    /// # Errors
-    /// When the database could not be told; it rolls back by itself then.
-    pub async fn rollback(self) -> Result<(), DbErr> {
-        let Some(turn) = self.turn else { return self.tx.rollback().await };
-        end(self.tx, turn, "ROLLBACK").await
-    }
-}
-
-/// Ends a transaction and keeps its connection for the next, if that is known to have worked.
-async fn end(
-    tx: DatabaseTransaction,
-    mut turn: OwnedMutexGuard<Option<DatabaseTransaction>>,
-    word: &str,
-) -> Result<(), DbErr> {
-    say(&tx, word).await?;
-    *turn = Some(tx);
-    Ok(())
 }
 
 /// SQL for the database's own clock in microseconds since the epoch: leases of several processes are compared by it.

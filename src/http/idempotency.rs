@@ -276,7 +276,7 @@ impl Claim {
     /// # Errors
     /// What the database refuses.
     pub async fn store_alone(&self, answer: &Answer) -> ApiResult<bool> {
-        let tx = Arc::new(self.state.db.begin().await?);
+        let tx = Arc::new(self.state.db.begin_short().await?);
         let stored = self.store(Conn::Tx(Arc::clone(&tx)), answer).await?;
         tx.commit_shared().await?;
         Ok(stored)

@@ -31,6 +31,24 @@ use crate::{
     tenancy::{Caller, Conn, Scope, SystemScope},
 };
 
+/// A request with a longer body, in bytes, may take its time, and shares its commit with nobody.
+const SHORT: usize = 16 * 1024;
+
+/// Whose commit the transaction of a request shares (ADR 17).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Length {
+    /// That of other short ones.
+    Short,
+    /// Nobody's: who is done would wait for it.
+    Long,
+}
+
+impl Length {
+    const fn of(body: &[u8]) -> Self {
+        if body.len() <= SHORT { Self::Short } else { Self::Long }
+    }
+}
+
 /// An authenticated change: its scope is on the request's transaction.
 #[derive(Debug)]
 pub struct Write<B> {
@@ -123,7 +141,7 @@ impl<B: DeserializeOwned + Send> FromRequest<AppContext> for Write<B> {
 
     async fn from_request(request: Request, ctx: &AppContext) -> Result<Self, ApiError> {
         let unopened = Unopened::<B>::read(request, ctx).await?;
-        let conn = begin(&unopened.slot, ctx).await?;
+        let conn = begin(&unopened.slot, ctx, unopened.length).await?;
         Ok(Self {
             scope: Scope::of(&unopened.caller, conn),
             body: unopened.body,
@@ -136,6 +154,7 @@ impl<B: DeserializeOwned + Send> FromRequest<AppContext> for Write<B> {
 /// An authenticated change whose transaction has not begun.
 struct Unopened<B> {
     body: B,
+    length: Length,
     caller: Caller,
     slot: TxSlot,
 }
@@ -169,7 +188,7 @@ impl<B> LateWrite<B> {
     /// # Errors
     /// When no connection is to be had.
     pub async fn begin(self) -> ApiResult<Write<B>> {
-        let conn = begin(&self.slot, &self.ctx).await?;
+        let conn = begin(&self.slot, &self.ctx, Length::Long).await?;
         let scope = Scope::of(&self.caller, conn);
         Ok(Write { scope, body: self.body, caller: self.caller, after: self.slot.after })
     }
@@ -179,7 +198,7 @@ impl<B: DeserializeOwned + Send> FromRequest<AppContext> for LateWrite<B> {
     type Rejection = ApiError;
 
     async fn from_request(request: Request, ctx: &AppContext) -> Result<Self, ApiError> {
-        let Unopened { body, caller, slot } = Unopened::<B>::read(request, ctx).await?;
+        let Unopened { body, length: _, caller, slot } = Unopened::<B>::read(request, ctx).await?;
         Self::of(body, caller, slot, ctx)
     }
 }
@@ -192,7 +211,7 @@ impl<B: DeserializeOwned> Unopened<B> {
         let slot = parts.extensions.get::<TxSlot>().cloned().unwrap_or_default();
         let (body, bytes) = parse(&parts, body, limit).await?;
         slot.claim(&parts, caller.account_id(), ctx, || fingerprint(&parts, &bytes)).await?;
-        Ok(Self { body, caller, slot })
+        Ok(Self { body, length: Length::of(&bytes), caller, slot })
     }
 }
 
@@ -215,7 +234,7 @@ impl<B: Prepare> FromRequest<AppContext> for PreparedWrite<B> {
     async fn from_request(request: Request, ctx: &AppContext) -> Result<Self, ApiError> {
         let unopened = Unopened::<B>::read(request, ctx).await?;
         let body = unopened.body.prepare(&AppState::of(ctx)?).await;
-        let conn = begin(&unopened.slot, ctx).await?;
+        let conn = begin(&unopened.slot, ctx, unopened.length).await?;
         let scope = Scope::of(&unopened.caller, conn);
         Ok(Self(Write { scope, body, caller: unopened.caller, after: unopened.slot.after }))
     }
@@ -234,7 +253,7 @@ impl<B: DeserializeOwned + Send> FromRequest<AppContext> for PublicWrite<B> {
         let (body, bytes) = parse(&parts, body, limit).await?;
         let client = idempotency::scope_of_address(from, &state);
         slot.claim(&parts, client, ctx, || fingerprint(&parts, &bytes)).await?;
-        Ok(Self { system: SystemScope::new(begin(&slot, ctx).await?), body })
+        Ok(Self { system: SystemScope::new(begin(&slot, ctx, Length::of(&bytes)).await?), body })
     }
 }
 
@@ -257,10 +276,15 @@ fn fingerprint(parts: &Parts, body: &[u8]) -> [u8; 32] {
     fingerprint.finish()
 }
 
-async fn begin(slot: &TxSlot, ctx: &AppContext) -> Result<Conn, ApiError> {
+async fn begin(slot: &TxSlot, ctx: &AppContext, length: Length) -> Result<Conn, ApiError> {
     let claim = slot.claim.lock().clone();
+    let db = AppState::of(ctx)?.db;
     loop {
-        let tx = Arc::new(AppState::of(ctx)?.db.begin().await?);
+        let tx = match length {
+            Length::Short => db.begin_short().await?,
+            Length::Long => db.begin().await?,
+        };
+        let tx = Arc::new(tx);
         if let Some(claim) = &claim
             && !claim.is_alone(Conn::Tx(Arc::clone(&tx))).await?
         {
@@ -336,10 +360,10 @@ async fn end(tx: Option<Arc<WriteTx>>, slot: &TxSlot, response: Response) -> Res
         return ApiError::internal("a handler kept its transaction").into_response();
     };
     if !response.status().is_success() {
-        if let Err(error) = tx.rollback().await {
-            tracing::warn!(%error, "roll-back was not confirmed; the database rolls back by itself");
-        }
-        return response;
+        return match tx.rollback().await {
+            Ok(()) => response,
+            Err(error) => ApiError::from(error).into_response(),
+        };
     }
     match tx.commit().await {
         Ok(()) => {

@@ -5,7 +5,7 @@ use uuid::Uuid;
 
 pub use super::_entities::contact_imports::{ActiveModel, Column, Entity, Model};
 use super::{
-    contact_rows::{self, NewContact, RowFailures},
+    contact_rows::{self, NewContact, Rare, RowFailures},
     states::JobStatus,
     suppressions,
 };
@@ -81,8 +81,8 @@ pub async fn create(scope: &Scope, key: &SuppressionKey, new: NewImport, now: Ti
     import.invalid = (!invalid.is_empty()).then(|| serde_json::json!(invalid));
     import.processed_rows = given.saturating_add(import.invalid_count);
     (import.record_count, import.contact_count) = (given, given);
-    scope.insert::<Entity>(import.clone()).await?;
-    let inserted = contact_rows::insert(scope, key, import.id, valid, now).await?;
+    let rare = store(scope, &import).await?;
+    let inserted = contact_rows::insert(scope, key, import.id, valid, rare, now).await?;
     let inserted = i64::try_from(inserted).unwrap_or(i64::MAX);
     // Mostly every row is new, and the import stands as it was written.
     if inserted == given {
@@ -94,6 +94,29 @@ pub async fn create(scope: &Scope, key: &SuppressionKey, new: NewImport, now: Ti
                WHERE account_id = $1 AND id = $2";
     scope.execute(sql, [import.id.into(), import.record_count.into(), import.skipped.into()]).await?;
     Ok(import)
+}
+
+/// Stores an import that is complete, and asks in the same round trip what its rows need to know.
+async fn store(scope: &Scope, import: &Model) -> ApiResult<Rare> {
+    let sql = format!(
+        "INSERT INTO contact_imports (id, account_id, name, status, record_count, contact_count, processed_rows, \
+         skipped, invalid_count, invalid, created_at) VALUES ($2, $1, $3, $4, $5, $6, $7, $8, $9, $10, $11) \
+         RETURNING {}",
+        Rare::COLUMNS
+    );
+    let values = [
+        import.id.into(),
+        import.name.as_str().into(),
+        import.status.as_str().into(),
+        import.record_count.into(),
+        import.contact_count.into(),
+        import.processed_rows.into(),
+        import.skipped.into(),
+        import.invalid_count.into(),
+        import.invalid.clone().into(),
+        import.created_at.micros().into(),
+    ];
+    Rare::of(scope.query_one(&sql, values).await?)
 }
 
 impl Model {

@@ -2,7 +2,7 @@
 //!
 //! Whoever calls this holds the account's addresses, or shares them (`suppressions::hold_addresses`, `share_addresses`).
 
-use sea_orm::DbBackend;
+use sea_orm::{DbBackend, QueryResult};
 use serde_json::{Value, json};
 use uuid::Uuid;
 
@@ -96,9 +96,9 @@ pub async fn insert(
     key: &SuppressionKey,
     contact_import_id: Uuid,
     rows: Vec<NewContact>,
+    Rare { suppressing, freeing }: Rare,
     now: Timestamp,
 ) -> ApiResult<u64> {
-    let Rare { suppressing, freeing } = rare(scope).await?;
     let sql = insert_sql(scope.backend());
     let mut rows: Vec<Keyed> = rows.into_iter().map(Keyed::new).collect();
     // Two who share the account's addresses wait for each other in one direction only: first for those that are freed,
@@ -180,21 +180,36 @@ fn insert_sql(backend: DbBackend) -> String {
 }
 
 /// What most accounts need not ask of each address.
-struct Rare {
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Rare {
     /// The account has suppressions.
     suppressing: bool,
     /// It has a deleted import, whose contacts may still hold addresses.
     freeing: bool,
 }
 
-async fn rare(scope: &Scope) -> ApiResult<Rare> {
-    // The primary key of suppressions; ix_contact_imports_hidden
-    let sql = "SELECT (SELECT 1 FROM suppressions WHERE account_id = $1 LIMIT 1) IS NOT NULL AS suppressing, \
-               (SELECT 1 FROM contact_imports WHERE account_id = $1 AND deleted_at IS NOT NULL LIMIT 1) IS NOT NULL \
-               AS freeing";
-    let row =
-        scope.query_one(sql, []).await?.ok_or_else(|| ApiError::internal("a look without an answer"))?;
-    Ok(Rare { suppressing: row.try_get("", "suppressing")?, freeing: row.try_get("", "freeing")? })
+impl Rare {
+    /// Its columns in a statement whose `$1` is the account. The primary key of suppressions; `ix_contact_imports_hidden`
+    pub const COLUMNS: &str = "(SELECT 1 FROM suppressions WHERE account_id = $1 LIMIT 1) IS NOT NULL AS suppressing, \
+         (SELECT 1 FROM contact_imports ci WHERE ci.account_id = $1 AND ci.deleted_at IS NOT NULL LIMIT 1) IS NOT NULL \
+         AS freeing";
+
+    /// From the row of that statement.
+    ///
+    /// # Errors
+    /// `internal_error` where there is none.
+    pub fn of(row: Option<QueryResult>) -> ApiResult<Self> {
+        let row = row.ok_or_else(|| ApiError::internal("a look without an answer"))?;
+        Ok(Self { suppressing: row.try_get("", "suppressing")?, freeing: row.try_get("", "freeing")? })
+    }
+
+    /// Asks by itself.
+    ///
+    /// # Errors
+    /// What the database refuses.
+    pub async fn ask(scope: &Scope) -> ApiResult<Self> {
+        Self::of(scope.query_one(&format!("SELECT {}", Self::COLUMNS), []).await?)
+    }
 }
 
 /// Frees those of these addresses (in lower case) that only contacts of deleted imports still hold.

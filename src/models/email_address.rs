@@ -57,9 +57,8 @@ impl EmailAddress {
 /// Closes what HTML's rule for addresses, which the validator follows, leaves open: stray dots in the local
 /// part (RFC 5321 section 4.1.2, Dot-string) and address literals. Of these the validator looks at the end only.
 fn has_plain_parts(text: &str) -> bool {
-    text.rsplit_once('@').is_some_and(|(local, domain)| {
-        local.split('.').all(|atom| !atom.is_empty()) && !domain.contains('[')
-    })
+    text.rsplit_once('@')
+        .is_some_and(|(local, domain)| local.split('.').all(|atom| !atom.is_empty()) && !domain.contains('['))
 }
 
 impl fmt::Display for EmailAddress {

@@ -8,7 +8,7 @@ use uuid::Uuid;
 
 use super::{
     contact_imports::{Entity, LeftOut, MOST_REPORTED, Model},
-    contact_rows::{self, NewContact},
+    contact_rows::{self, NewContact, Rare},
     import_uploads,
     states::JobStatus,
     suppressions,
@@ -101,7 +101,8 @@ pub async fn advance(
     }
     let (end, last) = (slice.to, slice.last);
     let given = count(slice.valid.len());
-    let inserted = contact_rows::insert(scope, key, import.id, slice.valid, now).await?;
+    let rare = Rare::ask(scope).await?;
+    let inserted = contact_rows::insert(scope, key, import.id, slice.valid, rare, now).await?;
     import.note(given, i64::try_from(inserted).unwrap_or(i64::MAX), slice.left_out);
     if last {
         import.end();

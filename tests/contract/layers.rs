@@ -67,9 +67,9 @@ const PURE: [&str; 21] = [
     "src/webhooks/schedule.rs",
 ];
 
-/// Where tasks begin: the engine's supervised loops, the jobs that one of them runs, and what serves a connection, which ends
-/// with its server.
-const SPAWNING: [&str; 3] = ["src/engine/", "src/http/serve.rs", "src/jobs/run.rs"];
+/// Where tasks begin: the engine's supervised loops, the jobs that one of them runs, what serves a connection, which ends
+/// with its server, and commits that several wait for, of whom one may go away.
+const SPAWNING: [&str; 4] = ["src/db/writer.rs", "src/engine/", "src/http/serve.rs", "src/jobs/run.rs"];
 
 /// The application's files without those that hold only tests.
 fn application() -> impl Iterator<Item = Source> {

@@ -8,4 +8,5 @@ mod mailboxes;
 mod migrations;
 pub mod removal;
 mod sqlite;
+mod together;
 mod transactions;
