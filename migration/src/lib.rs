@@ -22,6 +22,7 @@ mod m20261128_000060_index_lists;
 mod m20261128_000070_erase_accounts;
 mod m20261128_000080_create_billing;
 mod m20261128_000090_mark_in_place;
+mod m20261128_000100_refer_once;
 
 /// All steps in order.
 #[derive(Debug)]
@@ -48,6 +49,7 @@ impl MigratorTrait for Migrator {
             Box::new(m20261128_000070_erase_accounts::Migration),
             Box::new(m20261128_000080_create_billing::Migration),
             Box::new(m20261128_000090_mark_in_place::Migration),
+            Box::new(m20261128_000100_refer_once::Migration),
         ]
     }
 }

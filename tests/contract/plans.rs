@@ -8,7 +8,7 @@ use std::{collections::BTreeSet, fmt::Write as _};
 use ampout::{
     models::{
         _entities::{
-            api_keys, campaigns as campaign_rows, contact_imports, contacts as contact_rows,
+            api_keys, batches, campaigns as campaign_rows, contact_imports, contacts as contact_rows,
             deliveries as delivery_rows, enrollment_skips as skip_rows, enrollments as enrollment_rows,
             outreaches, smtp_credentials, webhook_deliveries as webhook_delivery_rows, webhooks,
         },
@@ -52,6 +52,7 @@ const DELIVERIES: u32 = 8;
 const SKIPS: u32 = 9;
 const WEBHOOKS: u32 = 10;
 const WEBHOOK_DELIVERIES: u32 = 11;
+const BATCHES: u32 = 12;
 
 /// The id of a copy.
 fn id(kind: u32, number: u32) -> Uuid {
@@ -124,7 +125,8 @@ async fn fill(w: &World, rows: &Rows) {
     let import = ("contact_import_id", at(IMPORTS));
     copy::<contact_rows::Entity>(w, rows.contacts[0].id, CONTACTS, MANY, &[address, import]).await;
     let contact = ("contact_id", of(CONTACTS));
-    let changed = [campaign.clone(), contact.clone()];
+    copy::<batches::Entity>(w, rows.batches[1].id, BATCHES, 1, std::slice::from_ref(&campaign)).await;
+    let changed = [campaign.clone(), contact.clone(), ("batch_id", at(BATCHES))];
     copy::<enrollment_rows::Entity>(w, rows.enrollments[1].id, ENROLLMENTS, MANY, &changed).await;
     let enrollment = ("enrollment_id", of(ENROLLMENTS));
     let changed = [campaign.clone(), enrollment];

@@ -87,7 +87,8 @@ pub async fn enroll(
     world.sql(
         "INSERT INTO enrollments (id, account_id, campaign_id, contact_id, batch_id, batch_number, smtp_credential_id, \
          status, progress, next_position, due_at, created_at) \
-         VALUES ($1, $2, $3, $4, $5, 1, $6, 'pending', $7, $8, $9, 0)",
+         VALUES ($1, $2, $3, $4, $5, (SELECT batch_number FROM batches WHERE id = $5), $6, 'pending', $7, $8, \
+         $9, 0)",
         [
             Uuid::now_v7().into(),
             world.alice.account_id.parse::<Uuid>().unwrap().into(),
