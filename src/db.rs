@@ -170,7 +170,7 @@ impl Db {
     }
 
     /// Begins one that is short: on SQLite, those that wait for each other share a commit. It sees what the others did and
-    /// is undone alone; a statement in it must never end the transaction (`OR ROLLBACK`).
+    /// is undone alone; a statement in it must never end the transaction (`OR ROLLBACK`), and one that failed must fail it.
     ///
     /// # Errors
     /// As [`Self::begin`].

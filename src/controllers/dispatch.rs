@@ -6,7 +6,7 @@ use loco_rs::{app::AppContext, controller::Routes, prelude::post};
 use crate::{
     clock::Timestamp,
     errors::ApiResult,
-    http::{Accepted, PathIds, Write},
+    http::{Accepted, LateWrite, PathIds},
     models::{batches, campaigns},
     params::enrollments::Dispatch,
     sending::standing,
@@ -24,8 +24,10 @@ pub fn routes() -> Routes {
 async fn dispatch(
     State(ctx): State<AppContext>,
     path: PathIds,
-    write: Write<Dispatch>,
+    late: LateWrite<Dispatch>,
 ) -> ApiResult<Accepted<DispatchStarted>> {
+    // A million batches are released at once: it shares its commit with nobody.
+    let write = late.begin().await?;
     let (scope, now) = (&write.scope, Timestamp::now());
     let id = path.id("id", campaigns::Entity::MISSING)?;
     let campaign = campaigns::lock(scope, id).await?;

@@ -3,9 +3,8 @@
 //! Short transactions of SQLite that wait for each other share a commit (ADR 17): who has done its part leaves the
 //! transaction open for the next in the queue and goes to its end, so that whoever finds the turn again first commits for all.
 
-use std::{mem, sync::Arc};
+use std::{any::Any, mem, sync::Arc};
 
-use parking_lot::Mutex as Cell;
 use sea_orm::{
     ConnAcquireErr, ConnectionTrait, DatabaseConnection, DatabaseExecutor, DatabaseTransaction, DbBackend,
     DbErr, IntoDatabaseExecutor, SqliteTransactionMode, SqlxSqliteConnector, Statement, TransactionOptions,
@@ -24,13 +23,16 @@ const MOST_TOGETHER: usize = 8;
 const BEGIN_PART: &str = "SAVEPOINT part";
 /// Leaves it to the commit.
 const END_PART: &str = "RELEASE part";
-/// Undoes it, and nothing of the others.
-const UNDO_PART: &str = "ROLLBACK TO part; RELEASE part";
+/// Undoes it, and nothing of the others. May be said again. The savepoint stays, and so does no harm: of two with one name the
+/// last is meant, and the commit ends them all.
+const UNDO_PART: &str = "ROLLBACK TO part";
 
+/// What is held until a transaction has ended.
+pub(super) type Held = Arc<dyn Any + Send + Sync>;
 /// Who waits for the commit of its part.
 type Told = oneshot::Sender<Result<(), DbErr>>;
-/// Where the connection is between two transactions.
-type Place = Arc<Mutex<Option<Arc<Kept>>>>;
+/// Where the connection is between two transactions, and between two parts of one.
+type Shelf = Arc<Mutex<Option<Arc<Kept>>>>;
 /// The right to use it.
 type Turn = OwnedMutexGuard<Option<Arc<Kept>>>;
 
@@ -39,12 +41,12 @@ type Turn = OwnedMutexGuard<Option<Arc<Kept>>>;
 struct Kept {
     connection: DatabaseTransaction,
     /// Whose parts of the open transaction are done. Where there are none, it is between two transactions.
-    waiting: Cell<Vec<Told>>,
+    waiting: parking_lot::Mutex<Vec<Told>>,
 }
 
 impl Kept {
     fn of(connection: DatabaseTransaction) -> Arc<Self> {
-        Arc::new(Self { connection, waiting: Cell::default() })
+        Arc::new(Self { connection, waiting: parking_lot::Mutex::default() })
     }
 
     fn is_open(&self) -> bool {
@@ -61,12 +63,12 @@ impl Kept {
 #[derive(Clone, Debug)]
 pub(super) struct Writer {
     pool: DatabaseConnection,
-    place: Place,
+    shelf: Shelf,
 }
 
 impl Writer {
     pub(super) fn of(pool: DatabaseConnection) -> Self {
-        Self { pool, place: Place::default() }
+        Self { pool, shelf: Shelf::default() }
     }
 
     /// A connection like those of a SQLite pool, opened at the first write. A pool of one: what breaks is replaced.
@@ -91,15 +93,18 @@ impl Writer {
 
     /// Begins a transaction when its turn has come, `together`: as a part of one that others have begun so.
     pub(super) async fn begin(&self, together: bool) -> Result<WriteTx, DbErr> {
-        let mut turn = Arc::clone(&self.place).lock_owned().await;
+        let mut turn = Arc::clone(&self.shelf).lock_owned().await;
         if turn.as_ref().is_some_and(|kept| kept.is_open()) {
-            if together {
-                // Where it fails, the others hear that theirs is undone, and this one begins anew.
-                if let Some(kept) = turn.take()
-                    && say(&kept.connection, BEGIN_PART).await.is_ok()
-                {
-                    return Ok(self.part(kept, turn, true, Left::Part));
+            if together && let Some(kept) = turn.take() {
+                // Whoever goes away while it joins leaves the others what is theirs.
+                let mut part = self.part(kept, turn, true, Left::Nothing);
+                if say(&part.kept.connection, BEGIN_PART).await.is_ok() {
+                    part.left = Left::Part;
+                    return Ok(WriteTx(Tx::InTurn(part)));
                 }
+                // The others hear that theirs is undone, and this one begins anew.
+                part.left = Left::Whole;
+                turn = part.turn.take().ok_or_else(lost)?;
             } else {
                 turn = apart(conclude(turn)).await?;
             }
@@ -112,12 +117,11 @@ impl Writer {
             Some(kept) => kept,
             None => Kept::of(self.pool.begin_with_options(to_write()).await?),
         };
-        Ok(self.part(kept, turn, together, Left::Whole))
+        Ok(WriteTx(Tx::InTurn(self.part(kept, turn, together, Left::Whole))))
     }
 
-    fn part(&self, kept: Arc<Kept>, turn: Turn, together: bool, left: Left) -> WriteTx {
-        let place = Arc::clone(&self.place);
-        WriteTx(Tx::InTurn(Part { kept, turn: Some(turn), place, together, left }))
+    fn part(&self, kept: Arc<Kept>, turn: Turn, together: bool, left: Left) -> Part {
+        Part { kept, turn: Some(turn), shelf: Arc::clone(&self.shelf), together, left, held: None }
     }
 }
 
@@ -200,9 +204,10 @@ struct Part {
     kept: Arc<Kept>,
     /// Until it ends.
     turn: Option<Turn>,
-    place: Place,
+    shelf: Shelf,
     together: bool,
     left: Left,
+    held: Option<Held>,
 }
 
 impl Part {
@@ -213,10 +218,10 @@ impl Part {
         if self.left == Left::Part {
             // Said or not, who comes next finds it open.
             self.left = Left::Nothing;
-            if let Err(error) = say(&self.kept.connection, END_PART).await {
+            if say(&self.kept.connection, END_PART).await.is_err() {
                 // SQLite has ended the transaction.
                 self.left = Left::Whole;
-                return Err(error);
+                return Err(lost());
             }
         }
         self.wait().await
@@ -227,8 +232,9 @@ impl Part {
             note_unconfirmed(self.end("ROLLBACK").await);
             return Ok(());
         }
-        self.left = Left::Whole;
-        say(&self.kept.connection, UNDO_PART).await?;
+        let undone = say(&self.kept.connection, UNDO_PART).await;
+        self.left = if undone.is_ok() { Left::Nothing } else { Left::Whole };
+        undone.map_err(|_| lost())?;
         self.wait().await
     }
 
@@ -255,8 +261,8 @@ impl Part {
         };
         let Some(mut turn) = self.turn.take() else { return Err(lost()) };
         *turn = Some(Arc::clone(&self.kept));
-        let mut owed = Owed(Some(Arc::clone(&self.place)));
-        let place = Arc::clone(&self.place);
+        let shelf = Arc::clone(&self.shelf);
+        let mut owed = Owed { shelf: Some(Arc::clone(&shelf)), held: self.held.take() };
         drop(self);
         let ended = if parts >= MOST_TOGETHER {
             apart(conclude(turn)).await?;
@@ -266,13 +272,13 @@ impl Part {
             tokio::select! {
                 biased;
                 ended = &mut told => ended,
-                turn = place.lock_owned() => {
+                turn = shelf.lock_owned() => {
                     apart(conclude(turn)).await?;
                     told.await
                 }
             }
         };
-        owed.0 = None;
+        owed.shelf = None;
         ended.unwrap_or_else(|_| Err(lost()))
     }
 }
@@ -294,17 +300,25 @@ impl Drop for Part {
 }
 
 /// The commit of a part that is done: where nobody waits for it any more, it is still made, and the turn goes on.
-struct Owed(Option<Place>);
+struct Owed {
+    shelf: Option<Shelf>,
+    held: Option<Held>,
+}
 
 impl Drop for Owed {
     fn drop(&mut self) {
-        if let Some(place) = self.0.take() {
-            leave(async move { drop(conclude(place.lock_owned().await).await) });
+        if let Some(shelf) = self.shelf.take() {
+            let held = self.held.take();
+            leave(async move {
+                drop(conclude(shelf.lock_owned().await).await);
+                drop(held);
+            });
         }
     }
 }
 
-/// An open transaction; dropped without [`WriteTx::commit`], it rolls back.
+/// An open transaction; dropped before [`WriteTx::commit`] is called, it rolls back. While that waits for the commit that it
+/// shares with others, it is made whoever goes.
 #[derive(Debug)]
 pub struct WriteTx(Tx);
 
@@ -331,6 +345,13 @@ impl WriteTx {
         match &self.0 {
             Tx::Alone(tx) => tx,
             Tx::InTurn(part) => &part.kept.connection,
+        }
+    }
+
+    /// Has this held until the transaction has ended, also where nobody waits for that any more.
+    pub fn hold(&mut self, held: Arc<dyn Any + Send + Sync>) {
+        if let Tx::InTurn(part) = &mut self.0 {
+            part.held = Some(held);
         }
     }
 
@@ -362,10 +383,12 @@ impl WriteTx {
     /// When that is not so. Where the database could not be told of the end, it rolls back by itself.
     pub async fn rollback(self) -> Result<(), DbErr> {
         match self.0 {
-            Tx::Alone(tx) => note_unconfirmed(tx.rollback().await),
-            Tx::InTurn(part) => return part.rollback().await,
+            Tx::Alone(tx) => {
+                note_unconfirmed(tx.rollback().await);
+                Ok(())
+            }
+            Tx::InTurn(part) => part.rollback().await,
         }
-        Ok(())
     }
 }
 

@@ -21,6 +21,7 @@ use axum::{
 };
 use http_body_util::BodyExt;
 use parking_lot::Mutex;
+use sea_orm::DbBackend;
 use sha2::{Digest, Sha256};
 use uuid::Uuid;
 
@@ -166,6 +167,26 @@ pub enum Taken {
     Answered(Response),
 }
 
+/// When it is looked whether a request was answered before.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Look {
+    /// Before anything is prepared or begun.
+    First,
+    /// With the first statement of its transaction, where that need not be waited for.
+    InTransaction,
+}
+
+/// What a transaction finds that has just begun.
+#[derive(Debug)]
+pub enum Entered {
+    /// No other process runs the same.
+    Alone,
+    /// Another one does.
+    Busy,
+    /// It was answered before.
+    Answered(Response),
+}
+
 /// The right to run the request of a key and to store its answer.
 pub struct Claim {
     state: AppState,
@@ -202,12 +223,15 @@ impl Claim {
         account: Uuid,
         key: &IdempotencyKey,
         fingerprint: [u8; 32],
+        look: Look,
     ) -> ApiResult<Taken> {
         let deadline = Instant::now() + state.turns.wait;
         let used = Use { id: key.id(account), fingerprint };
         let turn = state.turns.enter(used.id, deadline).await?;
         let claim = Self { state, account, used, deadline, _turn: turn };
-        let answered = claim.look().await?;
+        // SQLite has one writer, which is not to be kept waiting by what can be read beside it.
+        let later = look == Look::InTransaction && claim.state.db.backend() == DbBackend::Postgres;
+        let answered = if later { None } else { claim.look().await? };
         Ok(answered.map_or_else(|| Taken::Run(Arc::new(claim)), Taken::Answered))
     }
 
@@ -238,19 +262,23 @@ impl Claim {
         SystemScope::new(conn).account(self.account)
     }
 
-    /// In a transaction that has just begun: whether no other process runs the same. SQLite has one writer anyway.
+    /// In a transaction that has just begun: whether the request is to run. SQLite has one writer anyway.
     ///
     /// # Errors
-    /// What the database refuses.
-    pub async fn is_alone(&self, conn: Conn) -> ApiResult<bool> {
-        let system = SystemScope::new(conn);
-        if system.backend() != sea_orm::DbBackend::Postgres {
-            return Ok(true);
+    /// `idempotency_conflict` when the key was used for another request; what the database refuses.
+    pub async fn enter(&self, conn: Conn) -> ApiResult<Entered> {
+        let scope = self.scope(conn);
+        if scope.backend() != DbBackend::Postgres {
+            return Ok(Entered::Alone);
         }
-        let (lock, _) = self.used.id.as_u64_pair();
-        let sql = "SELECT pg_try_advisory_xact_lock($1) AS alone";
-        let row = system.query_one(sql, [lock.cast_signed().into()]).await?;
-        Ok(row.map(|row| row.try_get("", "alone")).transpose()?.unwrap_or(false))
+        let (alone, found) =
+            idempotency_keys::find_alone(&scope, &self.state.sealer, &self.used, Timestamp::now()).await?;
+        match found {
+            Found::Other => Err(ApiError::new(Code::IdempotencyConflict)),
+            Found::Answered(answer) => replay(answer).map(Entered::Answered),
+            Found::Free if alone => Ok(Entered::Alone),
+            Found::Free | Found::Running => Ok(Entered::Busy),
+        }
     }
 
     /// After another process was found to run the same: its answer, or `None` to try again.

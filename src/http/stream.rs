@@ -17,7 +17,7 @@ use serde::de::DeserializeOwned;
 
 use super::{
     auth,
-    idempotency::{self, Fingerprint, IdempotencyKey},
+    idempotency::{self, Fingerprint, IdempotencyKey, Look},
     json,
     pieces::Pieces,
     query::parse_query,
@@ -127,8 +127,10 @@ impl BehindStream {
         }
         let mut fingerprint = Fingerprint::of(&self.parts);
         fingerprint.update(head);
-        let claimed =
-            self.slot.claim(&self.parts, self.caller.account_id(), &self.ctx, || fingerprint.finish()).await;
+        let claimed = self
+            .slot
+            .claim(&self.parts, self.caller.account_id(), &self.ctx, || fingerprint.finish(), Look::First)
+            .await;
         claimed.err().unwrap_or(error)
     }
 
@@ -139,7 +141,7 @@ impl BehindStream {
     pub async fn begin(self) -> ApiResult<Write<()>> {
         let Self { caller, parts, slot, ctx, fingerprint } = self;
         let hash = fingerprint.lock().clone().finish();
-        slot.claim(&parts, caller.account_id(), &ctx, || hash).await?;
+        slot.claim(&parts, caller.account_id(), &ctx, || hash, Look::First).await?;
         LateWrite::of((), caller, slot, &ctx)?.begin().await
     }
 }

@@ -1,5 +1,5 @@
-//! The longest that a request may take. What is cut off is dropped, and a transaction that it
-//! held is rolled back; the client may try again.
+//! The longest that a request may take. What is cut off is dropped, and a transaction that it was at work on is rolled back;
+//! one that only waited for its commit may be made. The client may try again, with an `Idempotency-Key` without a doubt.
 
 use std::time::Duration;
 

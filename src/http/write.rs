@@ -18,7 +18,7 @@ use serde::de::DeserializeOwned;
 use super::{
     auth,
     client_ip::client_ip,
-    idempotency::{self, Claim, Fingerprint, IdempotencyKey, Taken},
+    idempotency::{self, Claim, Entered, Fingerprint, IdempotencyKey, Look, Taken},
     json::{self, NoFields},
     query,
     rate_limit::{self, Subject},
@@ -34,12 +34,12 @@ use crate::{
 /// A request with a longer body, in bytes, may take its time, and shares its commit with nobody.
 const SHORT: usize = 16 * 1024;
 
-/// Whose commit the transaction of a request shares (ADR 17).
+/// How long the transaction of a request may take: others that are done wait for a short one, and share its commit (ADR 17).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Length {
-    /// That of other short ones.
+    /// Milliseconds.
     Short,
-    /// Nobody's: who is done would wait for it.
+    /// Seconds: nobody is to wait for it.
     Long,
 }
 
@@ -93,9 +93,10 @@ impl TxSlot {
         account: uuid::Uuid,
         ctx: &AppContext,
         fingerprint: impl FnOnce() -> [u8; 32] + Send,
+        look: Look,
     ) -> ApiResult<()> {
         let Some(key) = IdempotencyKey::of(parts)? else { return Ok(()) };
-        let taken = Claim::take(AppState::of(ctx)?, account, &key, fingerprint()).await?;
+        let taken = Claim::take(AppState::of(ctx)?, account, &key, fingerprint(), look).await?;
         match taken {
             Taken::Run(claim) => {
                 *self.claim.lock() = Some(claim);
@@ -140,7 +141,7 @@ impl<B: DeserializeOwned + Send> FromRequest<AppContext> for Write<B> {
     type Rejection = ApiError;
 
     async fn from_request(request: Request, ctx: &AppContext) -> Result<Self, ApiError> {
-        let unopened = Unopened::<B>::read(request, ctx).await?;
+        let unopened = Unopened::<B>::read(request, ctx, Look::InTransaction).await?;
         let conn = begin(&unopened.slot, ctx, unopened.length).await?;
         Ok(Self {
             scope: Scope::of(&unopened.caller, conn),
@@ -198,19 +199,20 @@ impl<B: DeserializeOwned + Send> FromRequest<AppContext> for LateWrite<B> {
     type Rejection = ApiError;
 
     async fn from_request(request: Request, ctx: &AppContext) -> Result<Self, ApiError> {
-        let Unopened { body, length: _, caller, slot } = Unopened::<B>::read(request, ctx).await?;
+        let Unopened { body, length: _, caller, slot } =
+            Unopened::<B>::read(request, ctx, Look::First).await?;
         Self::of(body, caller, slot, ctx)
     }
 }
 
 impl<B: DeserializeOwned> Unopened<B> {
-    async fn read(request: Request, ctx: &AppContext) -> ApiResult<Self> {
+    async fn read(request: Request, ctx: &AppContext, look: Look) -> ApiResult<Self> {
         let limit = json::body_limit(&request);
         let (mut parts, body) = request.into_parts();
         let caller = auth::authenticate(&mut parts, ctx).await?;
         let slot = parts.extensions.get::<TxSlot>().cloned().unwrap_or_default();
         let (body, bytes) = parse(&parts, body, limit).await?;
-        slot.claim(&parts, caller.account_id(), ctx, || fingerprint(&parts, &bytes)).await?;
+        slot.claim(&parts, caller.account_id(), ctx, || fingerprint(&parts, &bytes), look).await?;
         Ok(Self { body, length: Length::of(&bytes), caller, slot })
     }
 }
@@ -232,7 +234,7 @@ impl<B: Prepare> FromRequest<AppContext> for PreparedWrite<B> {
     type Rejection = ApiError;
 
     async fn from_request(request: Request, ctx: &AppContext) -> Result<Self, ApiError> {
-        let unopened = Unopened::<B>::read(request, ctx).await?;
+        let unopened = Unopened::<B>::read(request, ctx, Look::First).await?;
         let body = unopened.body.prepare(&AppState::of(ctx)?).await;
         let conn = begin(&unopened.slot, ctx, unopened.length).await?;
         let scope = Scope::of(&unopened.caller, conn);
@@ -252,7 +254,7 @@ impl<B: DeserializeOwned + Send> FromRequest<AppContext> for PublicWrite<B> {
         let slot = parts.extensions.get::<TxSlot>().cloned().unwrap_or_default();
         let (body, bytes) = parse(&parts, body, limit).await?;
         let client = idempotency::scope_of_address(from, &state);
-        slot.claim(&parts, client, ctx, || fingerprint(&parts, &bytes)).await?;
+        slot.claim(&parts, client, ctx, || fingerprint(&parts, &bytes), Look::InTransaction).await?;
         Ok(Self { system: SystemScope::new(begin(&slot, ctx, Length::of(&bytes)).await?), body })
     }
 }
@@ -280,24 +282,34 @@ async fn begin(slot: &TxSlot, ctx: &AppContext, length: Length) -> Result<Conn, 
     let claim = slot.claim.lock().clone();
     let db = AppState::of(ctx)?.db;
     loop {
-        let tx = match length {
+        let mut tx = match length {
             Length::Short => db.begin_short().await?,
             Length::Long => db.begin().await?,
         };
-        let tx = Arc::new(tx);
-        if let Some(claim) = &claim
-            && !claim.is_alone(Conn::Tx(Arc::clone(&tx))).await?
-        {
-            // Whoever waits for another process holds no connection.
-            drop(tx);
-            let answered = claim.await_other().await?;
-            if let Some(response) = answered {
-                return Err(slot.answer(response));
-            }
-            continue;
+        if let Some(claim) = claim.clone() {
+            // A twin is to find the answer, also where the first was cut off before it was durable.
+            tx.hold(claim);
         }
-        *slot.open.lock() = Some(Arc::clone(&tx));
-        return Ok(Conn::Tx(tx));
+        let tx = Arc::new(tx);
+        let entered = match &claim {
+            Some(claim) => claim.enter(Conn::Tx(Arc::clone(&tx))).await?,
+            None => Entered::Alone,
+        };
+        let answered = match (entered, &claim) {
+            (Entered::Busy, Some(claim)) => {
+                // Whoever waits for another process holds no connection.
+                drop(tx);
+                claim.await_other().await?
+            }
+            (Entered::Answered(response), _) => Some(response),
+            (Entered::Alone | Entered::Busy, _) => {
+                *slot.open.lock() = Some(Arc::clone(&tx));
+                return Ok(Conn::Tx(tx));
+            }
+        };
+        if let Some(response) = answered {
+            return Err(slot.answer(response));
+        }
     }
 }
 

@@ -5,6 +5,7 @@
 
 use std::time::Duration;
 
+use sea_orm::{DbBackend, QueryResult};
 use uuid::Uuid;
 
 use crate::{
@@ -76,17 +77,53 @@ fn micros(length: Duration) -> i64 {
 /// # Errors
 /// What the database refuses; `internal_error` when a stored answer does not open.
 pub async fn find(scope: &Scope, sealer: &Sealer, used: &Use, now: Timestamp) -> ApiResult<Found> {
-    let clock = clock_sql(scope.backend());
-    // pk_idempotency_keys
     let sql = format!(
-        "SELECT fingerprint, status, code, headers, body, \
-         CASE WHEN locked_until >= {clock} THEN 1 ELSE 0 END AS held \
-         FROM idempotency_keys WHERE account_id = $1 AND id = $2 AND expires_at > $3"
+        "SELECT {} FROM idempotency_keys k WHERE k.account_id = $1 AND k.id = $2 AND k.expires_at > $3",
+        columns(scope.backend())
     );
-    let Some(row) = scope.query_one(&sql, [used.id.into(), now.micros().into()]).await? else {
+    match scope.query_one(&sql, [used.id.into(), now.micros().into()]).await? {
+        Some(row) => found(scope, sealer, used, &row),
+        None => Ok(Found::Free),
+    }
+}
+
+/// The same in a transaction of PostgreSQL that has just begun, and whether no other has the key in hand: until this one
+/// ends, none takes it.
+///
+/// # Errors
+/// As [`find`].
+pub async fn find_alone(
+    scope: &Scope,
+    sealer: &Sealer,
+    used: &Use,
+    now: Timestamp,
+) -> ApiResult<(bool, Found)> {
+    let sql = format!(
+        "SELECT pg_try_advisory_xact_lock($4) AS alone, {} FROM (VALUES (1)) AS one LEFT JOIN idempotency_keys k \
+         ON k.account_id = $1 AND k.id = $2 AND k.expires_at > $3",
+        columns(scope.backend())
+    );
+    let (lock, _) = used.id.as_u64_pair();
+    let values = [used.id.into(), now.micros().into(), lock.cast_signed().into()];
+    let row = scope.query_one(&sql, values).await?;
+    let row = row.ok_or_else(|| ApiError::internal("a look without an answer"))?;
+    Ok((row.try_get("", "alone")?, found(scope, sealer, used, &row)?))
+}
+
+/// Of `idempotency_keys k`, which its primary key finds.
+fn columns(backend: DbBackend) -> String {
+    let clock = clock_sql(backend);
+    format!(
+        "k.fingerprint, k.status, k.code, k.headers, k.body, \
+         CASE WHEN k.locked_until >= {clock} THEN 1 ELSE 0 END AS held"
+    )
+}
+
+fn found(scope: &Scope, sealer: &Sealer, used: &Use, row: &QueryResult) -> ApiResult<Found> {
+    let Some(fingerprint) = row.try_get::<Option<Vec<u8>>>("", "fingerprint")? else {
         return Ok(Found::Free);
     };
-    if row.try_get::<Vec<u8>>("", "fingerprint")? != used.fingerprint {
+    if fingerprint != used.fingerprint {
         return Ok(Found::Other);
     }
     let Some(status) = row.try_get::<Option<i32>>("", "status")? else {

@@ -11,7 +11,7 @@ use ampout::{
         suppressions, test_messages, usage_hours, webhook_attempts, webhook_deliveries, webhooks,
     },
 };
-use sea_orm::{DatabaseConnection, EntityTrait, QueryFilter, SqlErr};
+use sea_orm::{DatabaseConnection, DbBackend, EntityTrait, QueryFilter, SqlErr};
 use uuid::Uuid;
 
 use crate::support::{
@@ -246,6 +246,31 @@ async fn no_row_can_point_into_another_account() {
             let told = error.sql_err();
             assert!(matches!(told, Some(SqlErr::ForeignKeyConstraintViolation(_))), "{place}: {error}");
         }
+    })
+    .await;
+}
+
+/// An enrollment's batch is one of its campaign and has its number. SQLite's key says less.
+#[tokio::test]
+async fn no_enrollment_can_point_to_a_batch_of_another_campaign_or_number() {
+    world(|w| async move {
+        let db = &w.ctx.db;
+        if db.get_database_backend() != DbBackend::Postgres {
+            return;
+        }
+        let mine = rows_of(&w, &w.alice.account_id).await;
+        let other = w.alice.campaign_named("Another").await;
+        let mut fits = mine.enrollments[0].clone();
+        (fits.id, fits.contact_id) = (new_id(), mine.contacts[2].id);
+        let mut number = fits.clone();
+        number.batch_number += 1;
+        let mut campaign = fits.clone();
+        campaign.campaign_id = other.parse().unwrap();
+        for row in [number, campaign] {
+            let told = insert(db, &row).await.unwrap_err().sql_err();
+            assert!(matches!(told, Some(SqlErr::ForeignKeyConstraintViolation(_))), "{told:?}");
+        }
+        insert(db, &fits).await.unwrap();
     })
     .await;
 }

@@ -94,6 +94,115 @@ async fn who_goes_away_in_its_part_undoes_nobody_elses() {
     .await;
 }
 
+/// Its words are said, and not waited for.
+#[tokio::test]
+async fn who_goes_away_while_it_joins_undoes_nobody_elses() {
+    world(|w| async move {
+        let Some(db) = tried(&w).await else { return };
+        let first = Arc::new(in_time(db.begin_short()).await.unwrap());
+        add(&first, 1).await;
+        let mut second = Box::pin(db.begin_short());
+        assert!(second.as_mut().now_or_never().is_none(), "two at a time");
+        let mut first: End<'_> = Box::pin(first.commit_shared());
+        assert!(first.as_mut().now_or_never().is_none(), "did not wait for who was waiting");
+        assert!(second.as_mut().now_or_never().is_none(), "joined without a word");
+        drop(second);
+        assert_eq!(in_time(first).await, Ok(()));
+        assert_eq!(seen(&w).await, 1);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn who_goes_away_while_it_is_undone_undoes_nobody_elses() {
+    world(|w| async move {
+        let Some(db) = tried(&w).await else { return };
+        let (first, second) = two(&w, &db).await;
+        assert!(second.rollback().now_or_never().is_none(), "undone without a word");
+        assert_eq!(in_time(first).await, Ok(()));
+        assert_eq!(seen(&w).await, 1);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn who_goes_away_while_it_is_left_to_the_commit_is_in_it() {
+    world(|w| async move {
+        let Some(db) = tried(&w).await else { return };
+        let (first, second) = two(&w, &db).await;
+        assert!(second.commit().now_or_never().is_none(), "ended without a word");
+        assert_eq!(in_time(first).await, Ok(()));
+        assert_eq!(seen(&w).await, 3);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn the_eighth_commits_for_all_whoever_is_in_the_queue() {
+    world(|w| async move {
+        let Some(db) = tried(&w).await else { return };
+        let mut next = Arc::new(in_time(db.begin_short()).await.unwrap());
+        let mut queue: Vec<_> = (2..=9).map(|_| Box::pin(db.begin_short())).collect();
+        for waiting in &mut queue {
+            assert!(waiting.as_mut().now_or_never().is_none(), "two at a time");
+        }
+        let ninth = queue.pop().unwrap();
+        let mut parts: Vec<End<'_>> = Vec::new();
+        for (n, waiting) in (1..).zip(queue) {
+            add(&next, n).await;
+            let mut part: End<'_> = Box::pin(next.commit_shared());
+            if n > 1 {
+                // Its part ends with a word.
+                tokio::select! {
+                    biased;
+                    _ = &mut part => panic!("a commit before the eighth"),
+                    joined = in_time(waiting) => next = Arc::new(joined.unwrap()),
+                }
+            } else {
+                assert!(part.as_mut().now_or_never().is_none(), "did not wait for who was waiting");
+                next = Arc::new(in_time(waiting).await.unwrap());
+            }
+            parts.push(part);
+        }
+        add(&next, 8).await;
+        assert_eq!(seen(&w).await, 0, "a commit before the eighth");
+        in_time(next.commit_shared()).await.unwrap();
+        assert_eq!(seen(&w).await, 36);
+        for ended in in_time(join_all(parts)).await {
+            assert_eq!(ended, Ok(()));
+        }
+        in_time(ninth).await.unwrap().commit().await.unwrap();
+    })
+    .await;
+}
+
+/// What keeps the twin of a request waiting.
+#[tokio::test]
+async fn what_is_held_is_held_until_the_commit_also_where_nobody_waits_for_it() {
+    world(|w| async move {
+        let Some(db) = tried(&w).await else { return };
+        let mut first = in_time(db.begin_short()).await.unwrap();
+        let turn = Arc::new("a turn");
+        let held = Arc::downgrade(&turn);
+        first.hold(turn);
+        let first = Arc::new(first);
+        add(&first, 1).await;
+        let mut second = pin!(db.begin_short());
+        assert!(second.as_mut().now_or_never().is_none(), "two at a time");
+        let mut first: End<'_> = Box::pin(first.commit_shared());
+        assert!(first.as_mut().now_or_never().is_none(), "did not wait for who was waiting");
+        drop(first);
+        let second = in_time(second).await.unwrap();
+        assert!(held.upgrade().is_some(), "free before it is durable");
+        drop(second);
+        // In the queue behind what they left to be done.
+        in_time(db.begin()).await.unwrap().rollback().await.unwrap();
+        assert_eq!(seen(&w).await, 1);
+        assert!(held.upgrade().is_none(), "still held");
+    })
+    .await;
+}
+
 #[tokio::test]
 async fn what_nobody_waits_for_any_more_is_committed_all_the_same() {
     world(|w| async move {
