@@ -4,6 +4,7 @@
 //! every connection. SQLite has one writer: writers of this process queue fairly here instead of polling the file lock,
 //! and share one connection, whose pages stay at hand (ADR 1).
 
+mod transaction;
 mod writer;
 
 use std::{io, time::Duration};
@@ -18,7 +19,7 @@ use sea_orm::{
     },
 };
 
-pub use self::writer::WriteTx;
+pub use self::transaction::WriteTx;
 use self::writer::Writer;
 
 /// Connections of one who writes apart: one at a time, and others in place of those that fell silent.

@@ -149,8 +149,11 @@ mod tests {
         assert_eq!(over.finish_at, Timestamp::from_day(2));
         // Due today, and its lane rests until tomorrow.
         let rests = vec![Lane { next_send_at: next_noon, left_today: 10, daily_limit: 10 }];
-        let found = estimate(&Load { lanes: rests, ..load(1, 10) });
+        let found = estimate(&Load { lanes: rests.clone(), ..load(1, 10) });
         assert_eq!((found.first_send_at, found.finish_at), (next_noon, next_noon));
+        // More than its first day takes.
+        let found = estimate(&Load { lanes: rests, ..load(15, 10) });
+        assert_eq!(found.finish_at, Timestamp::from_day(2).plus(Duration::from_secs(400)));
     }
 
     #[test]

@@ -7,7 +7,7 @@ use rstest::rstest;
 use tokio::time::Instant;
 
 use super::script::Step::{self, Hear, Say};
-use super::script::{ENVELOPE, NEXT, Server, open, timeouts};
+use super::script::{ENVELOPE, NEXT, Server, open, play_on, timeouts};
 use crate::sending::smtp::{
     Broken, DataOutcome, Envelope, OfferError, OwnedEnvelope, Phase, Reply, SmtpConnection, Timeouts, Trouble,
 };
@@ -115,6 +115,21 @@ async fn a_process_that_lost_its_place_writes_neither_data_nor_the_dot() {
     assert_eq!(rest, large);
 }
 
+/// The message is more than any socket takes, so that writing it fails before the dot.
+#[tokio::test]
+async fn a_write_that_fails_before_the_dot_has_sent_nothing() {
+    let server = Server::start().await;
+    let large = "hello\r\n".repeat(4 * 1024 * 1024);
+    let client = async {
+        let mut connection = open(server.port(), &timeouts()).await.unwrap();
+        let offered = connection.offer(&ENVELOPE).await.unwrap();
+        connection.data(offered, large.as_bytes(), None, &|| true).await
+    };
+    let closing = async { play_on(&mut server.accept().await, &script(&[&HELLO, &OFFER, &GO])).await };
+    let (outcome, ()) = tokio::join!(client, closing);
+    assert_eq!(kind(&outcome), "not sent", "{outcome:?}");
+}
+
 /// What follows the dot is more than any socket takes, so that writing it fails behind the dot.
 #[tokio::test]
 async fn a_write_that_fails_behind_the_dot_leaves_the_servers_word_and_ends_the_connection() {
@@ -134,7 +149,7 @@ async fn a_write_that_fails_behind_the_dot_leaves_the_servers_word_and_ends_the_
     let serving = async {
         let mut stream = server.accept().await;
         let steps = script(&[&HELLO, &OFFER, &GO, &[Hear(".\r\n"), Say("250 ok\r\n")]]);
-        super::script::play_on(&mut stream, &steps).await;
+        play_on(&mut stream, &steps).await;
         waits.await.unwrap_err();
     };
     let ((outcome, usable), ()) = tokio::join!(client, serving);
@@ -152,7 +167,7 @@ async fn a_server_silent_after_the_dot_leaves_the_message_unknown() {
     };
     let silent = async {
         let mut stream = server.accept().await;
-        super::script::play_on(&mut stream, &script(&[&HELLO, &OFFER, &GO, &[Hear(".\r\n")]])).await;
+        play_on(&mut stream, &script(&[&HELLO, &OFFER, &GO, &[Hear(".\r\n")]])).await;
         stream
     };
     let (outcome, _held) = tokio::join!(client, silent);
@@ -376,7 +391,7 @@ async fn the_first_message_shares_the_time_of_the_opening() {
     };
     let silent = async {
         let mut stream = server.accept().await;
-        super::script::play_on(&mut stream, &HELLO).await;
+        play_on(&mut stream, &HELLO).await;
         stream
     };
     let ((error, took), _held) = tokio::join!(client, silent);
