@@ -20,6 +20,7 @@ const UNDO_PART: &str = "ROLLBACK TO part";
 
 /// What is held until a transaction has ended.
 type Held = Arc<dyn Any + Send + Sync>;
+
 /// What becomes of a transaction that is dropped.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Left {
@@ -194,7 +195,8 @@ impl WriteTx {
         }
     }
 
-    /// Has this held until the transaction has ended, also where nobody waits for that any more.
+    /// Has this held until the commit that is shared with others, also where nobody waits for that any more. A transaction on a
+    /// connection of its own ends with whoever has it, and holds nothing.
     pub fn hold(&mut self, held: Arc<dyn Any + Send + Sync>) {
         if let Tx::InTurn(part) = &mut self.0 {
             part.held = Some(held);

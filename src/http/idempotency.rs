@@ -1,8 +1,8 @@
 //! `Idempotency-Key`: the first answer to a key is stored in the transaction of its effects, and given again.
 //!
 //! A [`Claim`] is taken after the body was parsed and before anything is prepared or begun. Twins in one process queue
-//! in [`Turns`]; twins of other processes are seen by the row, or on PostgreSQL by an advisory lock. Nobody waits with
-//! a connection in hand. The primary key has the last word: whoever cannot store rolls back and replays.
+//! in [`Turns`]; twins of other processes are seen by the row, or on PostgreSQL by an advisory lock. An earlier answer is
+//! looked for then as well, or on PostgreSQL together with that lock ([`Look`]). Nobody waits with a connection in hand. The primary key has the last word: whoever cannot store rolls back and replays.
 //!
 //! A handler whose body is streamed takes [`super::Given`]: the key is claimed behind the body's end, and a refusal before
 //! that is kept under what was read.
