@@ -254,8 +254,10 @@ async fn where_the_database_ends_the_transaction_all_who_share_it_hear_so() {
             drop(system);
             let second = Arc::into_inner(second).unwrap();
             let ended = if commits { second.commit().await } else { second.rollback().await };
-            assert!(ended.is_err(), "{ended:?}");
-            assert!(in_time(first).await.is_err());
+            // What a client may try again: `service_unavailable`.
+            for ended in [ended, in_time(first).await] {
+                assert!(matches!(ended, Err(DbErr::ConnectionAcquire(_))), "{ended:?}");
+            }
             assert_eq!(seen(&w).await, 0);
         }
         let next = Arc::new(in_time(db.begin_short()).await.unwrap());
