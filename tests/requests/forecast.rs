@@ -1,8 +1,13 @@
-//! Forecasts over HTTP; what they say is tested beside the simulation.
+//! Forecasts over HTTP, and what they read; what they make of it is tested beside the simulation.
 
 use std::time::Duration;
 
-use ampout::clock::Timestamp;
+use ampout::{
+    clock::Timestamp,
+    sending::{forecast, prospect},
+    tenancy::{Conn, SystemScope},
+    views::previews::Forecast,
+};
 use serde_json::{Value, json};
 use uuid::Uuid;
 
@@ -59,8 +64,8 @@ async fn a_forecast_counts_what_is_queued_waiting_and_not_dispatched() {
     .await;
 }
 
-/// The path to the forecast of a campaign of one step, with three contacts who are not dispatched.
-async fn with_three(w: &World, client: &Client) -> String {
+/// A campaign of one step, with three contacts who are not dispatched.
+async fn with_three(w: &World, client: &Client) -> Uuid {
     let mut body = campaign("Spring");
     body["campaign"]["min_wait_seconds"] = json!(60);
     body["campaign"]["max_wait_seconds"] = json!(180);
@@ -73,7 +78,15 @@ async fn with_three(w: &World, client: &Client) -> String {
         [Uuid::now_v7().into(), id(&client.account_id), id(&campaign)],
     )
     .await;
-    format!("/campaigns/{campaign}/send_forecast")
+    campaign.parse().unwrap()
+}
+
+/// What a forecast says at a time, which decides how many of the waits fit into the day.
+async fn foreseen(w: &World, client: &Client, campaign: Uuid, now: Timestamp) -> Value {
+    let scope =
+        SystemScope::new(Conn::Pool(w.db().pool().clone())).account(client.account_id.parse().unwrap());
+    let prospect = prospect::of_campaign(&scope, campaign, now).await.unwrap();
+    serde_json::to_value(Forecast::from(forecast::simulate(&prospect))).unwrap()
 }
 
 fn sends(seen: &Value) -> Vec<i64> {
@@ -83,17 +96,20 @@ fn sends(seen: &Value) -> Vec<i64> {
 #[tokio::test]
 async fn a_forecast_knows_the_waits_the_day_and_the_plan() {
     world(|w| async move {
+        let today = Timestamp::now().day();
+        let noon = Timestamp::from_day(today).plus(Duration::from_hours(12));
         let (mine, theirs) = (with_three(&w, &w.alice).await, with_three(&w, &w.bob).await);
-        let seen = w.alice.seen(&mine).await;
+        let seen = foreseen(&w, &w.alice, mine, noon).await;
         let time = |name: &str| seen[name].as_str().unwrap().parse::<Timestamp>().unwrap();
         let span = time("estimated_finish_at").since(time("first_send_at"));
         assert_eq!(span, Duration::from_secs(240), "two waits of two minutes on the mean");
 
-        let lane = w.alice.credential_of(mine.split('/').nth(2).unwrap()).await;
+        let lane = w.alice.credential_of(&mine.to_string()).await;
         let day = "INSERT INTO credential_days (smtp_credential_id, day, account_id, first_sends, reserved) \
                    VALUES ($1, $2, $3, 5, 3)";
-        w.sql(day, [id(&lane), Timestamp::now().day().into(), id(&w.alice.account_id)]).await;
-        assert_eq!(sends(&w.alice.seen(&mine).await), [2, 1], "eight of ten places are taken");
+        w.sql(day, [id(&lane), today.into(), id(&w.alice.account_id)]).await;
+        let seen = foreseen(&w, &w.alice, mine, noon).await;
+        assert_eq!(sends(&seen), [2, 1], "eight of ten places are taken");
         w.sql("DELETE FROM credential_days", []).await;
 
         w.sql("DELETE FROM account_periods", []).await;
@@ -101,10 +117,10 @@ async fn a_forecast_knows_the_waits_the_day_and_the_plan() {
         let period = "INSERT INTO account_periods (account_id, period_start, period_end, sends, reserved) \
                       VALUES ($1, 0, 9000000000000000000, 6, 2)";
         w.sql(period, [id(&w.alice.account_id)]).await;
-        let seen = w.alice.seen(&mine).await;
+        let seen = foreseen(&w, &w.alice, mine, noon).await;
         assert_eq!(sends(&seen), [2], "eight of ten sends are used");
         assert_eq!(seen["plan_limit_reached_on"], seen["days"][0]["date"]);
-        let seen = w.bob.seen(&theirs).await;
+        let seen = foreseen(&w, &w.bob, theirs, noon).await;
         assert_eq!((sends(&seen), &seen["plan_limit_reached_on"]), (vec![3], &Value::Null));
     })
     .await;

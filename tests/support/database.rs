@@ -4,8 +4,10 @@
 use std::{
     fs,
     path::{Path, PathBuf},
+    time::Duration,
 };
 
+use ampout::clock::Timestamp;
 use migration::{Migrator, MigratorTrait};
 use sea_orm::{ConnectionTrait, DbErr, Statement};
 use sha2::{Digest, Sha256};
@@ -98,6 +100,18 @@ async fn template() -> &'static str {
         .await
 }
 
+/// More than a test takes.
+const BEFORE_MIDNIGHT: Duration = Duration::from_secs(30);
+
+/// Limits count by UTC days and months: what begins just before one ends would be counted in two, and begins behind it.
+async fn until_a_day_begins() {
+    let now = Timestamp::now();
+    let left = Timestamp::from_day(now.day() + 1).since(now);
+    if left < BEFORE_MIDNIGHT {
+        tokio::time::sleep(left).await;
+    }
+}
+
 /// A fresh, migrated database; removed by [`Database::remove`].
 pub struct Database {
     name: String,
@@ -110,6 +124,7 @@ pub struct Database {
 impl Database {
     pub async fn create() -> Self {
         let template = template().await;
+        until_a_day_begins().await;
         let name = format!("ampout_test_{}", uuid::Uuid::now_v7().simple());
         let uri = if let Some(server) = server() {
             administer(&server, &format!("CREATE DATABASE {name} TEMPLATE {template} STRATEGY FILE_COPY"))
