@@ -28,21 +28,32 @@ const MOST_BYTES: usize = 4 << 20;
 /// How long the transaction of a slice is to take: well under the half second that nobody may hold SQLite's writer.
 const AIM: Duration = Duration::from_millis(200);
 
-/// Reads one upload; keeps the piece at which it is.
+/// Reads one upload; keeps where it is, and the piece that this is in.
 #[derive(Debug)]
 pub struct Reader {
     upload_id: Uuid,
     columns: Columns,
     bytes: i64,
     piece: Option<(i64, Vec<u8>)>,
+    /// Where the next slice begins; none behind the last.
+    position: Option<i64>,
+    /// The number of its first row.
+    index: u64,
     rows: u64,
 }
 
 impl Reader {
-    /// Of an upload as it is stored.
-    pub fn new(upload: &import_uploads::Model) -> Self {
-        let columns = Columns::from_stored(&upload.columns);
-        Self { upload_id: upload.id, columns, bytes: upload.bytes, piece: None, rows: FIRST_ROWS }
+    /// Of an upload as it is stored, of which so many rows were read.
+    pub fn new(upload: &import_uploads::Model, index: u64) -> Self {
+        Self {
+            upload_id: upload.id,
+            columns: Columns::from_stored(&upload.columns),
+            bytes: upload.bytes,
+            piece: None,
+            position: Some(upload.position),
+            index,
+            rows: FIRST_ROWS,
+        }
     }
 
     /// Makes later slices larger or smaller, after one of so many rows took so long to be stored.
@@ -52,11 +63,19 @@ impl Reader {
         }
     }
 
-    /// The rows from `position` on, the first of them being the row of number `index`.
+    /// The next rows; none behind the last slice.
     ///
     /// # Errors
     /// What the database refuses; `internal_error` when a piece is missing, which may be because another runner read it.
-    pub async fn slice(&mut self, scope: &Scope, position: i64, index: u64) -> ApiResult<Slice> {
+    pub async fn next(&mut self, scope: &Scope) -> ApiResult<Option<Slice>> {
+        let Some(position) = self.position else { return Ok(None) };
+        let slice = self.slice(scope, position).await?;
+        self.position = (!slice.last).then_some(slice.to);
+        self.index += slice.rows;
+        Ok(Some(slice))
+    }
+
+    async fn slice(&mut self, scope: &Scope, position: i64) -> ApiResult<Slice> {
         let mut cutter = Cutter::new();
         let mut slice = Slice { from: position, to: position, ..Slice::default() };
         let mut at = position;
@@ -68,7 +87,7 @@ impl Reader {
                 Cut::Hungry => {}
                 Cut::End => slice.last = true,
                 Cut::Whole | Cut::TooLarge => {
-                    take(&mut slice, &self.columns, &cutter, cut, index);
+                    take(&mut slice, &self.columns, &cutter, cut, self.index);
                     slice.to = at;
                 }
             }

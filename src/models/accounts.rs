@@ -16,6 +16,7 @@ use super::{
 use crate::{
     clock::{Timestamp, new_id},
     crypto::ApiKeyPlaintext,
+    db::key_lock_sql,
     errors::{ApiError, Code, Constraint, Failures, Reason, on_constraint},
     mailers::{self, Mail},
     tenancy::{Scope, SystemScope},
@@ -133,6 +134,16 @@ pub async fn billing(scope: &Scope, system: &SystemScope, now: Timestamp) -> Res
         subscription_id: row.try_get("", "stripe_subscription_id")?,
         customer_id: row.try_get("", "stripe_customer_id")?,
     })
+}
+
+/// Keeps the account as it is until the transaction ends; what refers to it may be stored meanwhile. False when it is gone.
+///
+/// # Errors
+/// What the database refuses.
+pub async fn hold(scope: &Scope) -> Result<bool, ApiError> {
+    let lock = key_lock_sql(scope.backend());
+    let sql = format!("SELECT id FROM accounts WHERE id = $1 AND deleted_at IS NULL{lock}");
+    Ok(scope.query_one(&sql, []).await?.is_some())
 }
 
 /// What Stripe knows the account of a scope as.

@@ -1,12 +1,14 @@
 //! Imports that are read from a table in the background, a slice per transaction.
 //!
 //! The row says what became of the rows so far, and every slice changes it together with its contacts: a crash resumes
-//! where the last commit ended, and two runners of one job cannot store a slice twice.
+//! where the last commit ended, and two runners of one job cannot store a slice twice. The contacts of the next slice go
+//! in while a slice is noted and committed, which is mostly waiting for the disk.
 
 use serde_json::json;
 use uuid::Uuid;
 
 use super::{
+    accounts,
     contact_imports::{Entity, LeftOut, MOST_REPORTED, Model},
     contact_rows::{self, NewContact, Rare},
     import_uploads,
@@ -43,14 +45,29 @@ pub struct Slice {
     pub last: bool,
 }
 
+/// A slice whose contacts are in the database, in a transaction that is to note them.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Stored {
+    import_id: Uuid,
+    upload_id: Uuid,
+    from: i64,
+    to: i64,
+    last: bool,
+    /// Rows that could be imported.
+    given: i64,
+    /// Those of them that were new.
+    inserted: i64,
+    left_out: Vec<LeftOut>,
+}
+
 /// What became of a slice.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Progress {
-    /// It is stored, and the table has more.
+    /// It is noted, and the table has more.
     GoesOn,
-    /// Nothing: another runner stored it before.
+    /// Another runner was faster, or the import is over: what was stored of the slice must be undone.
     Overtaken,
-    /// The table was read to its end.
+    /// It is noted, and was the last.
     Ended,
 }
 
@@ -73,42 +90,55 @@ pub async fn create(
     Ok(import)
 }
 
-/// Stores a slice, unless another runner has done so. Locks go from the account over the import to its upload.
+/// Adds the contacts of a slice, which the slice before it need not have been noted for: of equal addresses the one that
+/// comes first in the table is kept, because whoever adds one again waits for the transaction that added it.
+///
+/// Nothing waits for the account, the import or the upload, or makes others wait for them, so that this may go on beside
+/// [`note`] of the slice before it. Only the two together, in one transaction, store a slice.
 ///
 /// # Errors
 /// `not_found` when the table was read to its end, `contact_import_not_found` when the import was deleted; what the
 /// database refuses.
-pub async fn advance(
+pub async fn store(
     scope: &Scope,
     key: &SuppressionKey,
     upload_id: Uuid,
     slice: Slice,
     now: Timestamp,
-) -> ApiResult<Progress> {
-    if !suppressions::hold_addresses(scope).await? {
-        return Err(ApiError::new(Code::ContactImportNotFound));
-    }
+) -> ApiResult<Stored> {
+    suppressions::share_addresses(scope).await?;
     let upload = scope.get::<import_uploads::Entity>(upload_id).await?;
     let import_id = upload.contact_import_id.ok_or_else(|| ApiError::new(Code::NotFound))?;
-    let mut import = scope.lock::<Entity>(import_id).await?;
-    // Read again under the lock that every runner of this job takes first.
-    let upload = scope.lock::<import_uploads::Entity>(upload_id).await?;
-    if import.status != JobStatus::Processing {
-        return Ok(Progress::Ended);
+    scope.get::<Entity>(import_id).await?;
+    let Slice { from, to, rows: _, valid, left_out, last } = slice;
+    let given = count(valid.len());
+    let rare = Rare::ask(scope).await?;
+    let inserted = contact_rows::insert(scope, key, import_id, valid, rare, now).await?;
+    let inserted = i64::try_from(inserted).unwrap_or(i64::MAX);
+    Ok(Stored { import_id, upload_id, from, to, last, given, inserted, left_out })
+}
+
+/// Notes a slice that was stored, in the same transaction, unless another runner has done so. Locks go from the account
+/// over the import to its upload.
+///
+/// # Errors
+/// As of [`store`].
+pub async fn note(scope: &Scope, stored: Stored) -> ApiResult<Progress> {
+    if !accounts::hold(scope).await? {
+        return Err(ApiError::new(Code::ContactImportNotFound));
     }
-    if upload.position != slice.from {
+    let mut import = scope.lock_but_key::<Entity>(stored.import_id).await?;
+    let upload = scope.lock_but_key::<import_uploads::Entity>(stored.upload_id).await?;
+    if import.status != JobStatus::Processing || upload.position != stored.from {
         return Ok(Progress::Overtaken);
     }
-    let (end, last) = (slice.to, slice.last);
-    let given = count(slice.valid.len());
-    let rare = Rare::ask(scope).await?;
-    let inserted = contact_rows::insert(scope, key, import.id, slice.valid, rare, now).await?;
-    import.note(given, i64::try_from(inserted).unwrap_or(i64::MAX), slice.left_out);
+    let Stored { upload_id, to, last, given, inserted, left_out, .. } = stored;
+    import.note(given, inserted, left_out);
     if last {
         import.end();
         import_uploads::remove(scope, upload_id).await?;
     } else {
-        import_uploads::read_to(scope, upload_id, end).await?;
+        import_uploads::read_to(scope, upload_id, to).await?;
     }
     save(scope, &import).await?;
     Ok(if last { Progress::Ended } else { Progress::GoesOn })

@@ -13,14 +13,14 @@ use sea_orm::DbBackend;
 use uuid::Uuid;
 
 use super::{
-    contacts,
+    accounts, contacts,
     enrollments::{self, Stop},
     sql::holes,
 };
 use crate::{
     clock::Timestamp,
     crypto::{SuppressionKey, links::UnsubscribeLink},
-    db::{Db, key_lock_sql},
+    db::Db,
     errors::ApiResult,
     tenancy::{Conn, Scope, SystemScope},
 };
@@ -48,9 +48,7 @@ pub async fn hold_addresses(scope: &Scope) -> ApiResult<bool> {
     if scope.backend() == DbBackend::Postgres {
         scope.query(&addresses_lock_sql("pg_advisory_xact_lock"), []).await?;
     }
-    let lock = key_lock_sql(scope.backend());
-    let sql = format!("SELECT id FROM accounts WHERE id = $1 AND deleted_at IS NULL{lock}");
-    Ok(scope.query_one(&sql, []).await?.is_some())
+    accounts::hold(scope).await
 }
 
 /// Keeps everybody from suppressing addresses, and leaves others to add theirs. These wait for each other where they add the

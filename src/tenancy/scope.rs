@@ -102,6 +102,16 @@ impl Scope {
         row.ok_or_else(|| ApiError::new(E::MISSING))
     }
 
+    /// The same, and rows that refer to it may be stored meanwhile: for changes of what no foreign key points at.
+    ///
+    /// # Errors
+    /// The table's own `…_not_found`.
+    pub async fn lock_but_key<E: TenantEntity>(&self, id: Uuid) -> Result<E::Model, ApiError> {
+        use sea_orm::{QuerySelect, sea_query::LockType};
+        let row = self.find::<E>().filter(E::id_column().eq(id)).lock(LockType::NoKeyUpdate);
+        row.one(&self.db()).await?.ok_or_else(|| ApiError::new(E::MISSING))
+    }
+
     /// Adds a row, whose account is set here.
     ///
     /// # Errors

@@ -1,7 +1,10 @@
 //! Reads a table that was uploaded, a slice per transaction. Run twice, or again after a crash, it goes on where the last
 //! commit ended.
 
-use std::time::{Duration, Instant};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use async_trait::async_trait;
 use futures_util::{FutureExt, future::BoxFuture};
@@ -12,13 +15,14 @@ use uuid::Uuid;
 
 use crate::{
     clock::Timestamp,
-    db,
+    db::{self, WriteTx},
     errors::{ApiError, ApiResult, Code},
     imports::{READING, Reader},
     models::{
         contact_imports,
-        import_progress::{self, Progress, Slice},
+        import_progress::{self, Progress, Slice, Stored},
         import_uploads,
+        states::JobStatus,
     },
     points,
     state::AppState,
@@ -70,6 +74,9 @@ async fn read(state: &AppState, args: Args) -> ApiResult<()> {
         let upload = db::in_time(scope.get::<import_uploads::Entity>(args.import_upload_id)).await?;
         let import_id = upload.contact_import_id.ok_or_else(|| ApiError::new(Code::NotFound))?;
         let import = db::in_time(scope.get::<contact_imports::Entity>(import_id)).await?;
+        if import.status != JobStatus::Processing {
+            return Ok(());
+        }
         let index = u64::try_from(import.processed_rows).unwrap_or_default();
         if read_on(state, args, &scope, &upload, index).await? == Progress::Ended {
             return Ok(());
@@ -77,45 +84,69 @@ async fn read(state: &AppState, args: Args) -> ApiResult<()> {
     }
 }
 
-/// Reads on from where an upload stands. While the database stores one slice, the next is read.
+/// A slice whose contacts are stored, in a transaction that is open.
+struct Open {
+    tx: Arc<WriteTx>,
+    scope: Scope,
+    stored: Stored,
+    rows: u64,
+    /// How long storing them took.
+    took: Duration,
+}
+
+/// Reads on from where an upload stands. While a slice is noted and committed, the one behind it is stored, and a third is
+/// read.
 async fn read_on(
     state: &AppState,
     args: Args,
     scope: &Scope,
     upload: &import_uploads::Model,
-    mut index: u64,
+    index: u64,
 ) -> ApiResult<Progress> {
-    let mut reader = Reader::new(upload);
-    let mut slice = db::in_time(reader.slice(scope, upload.position, index)).await?;
+    let mut reader = Reader::new(upload, index);
+    let mut read = db::in_time(reader.next(scope)).await;
+    let mut open = None;
     loop {
-        let (rows, to) = (slice.rows, slice.to);
-        index += rows;
-        let (stored, next) =
-            tokio::join!(store(state, args, slice), db::in_time(reader.slice(scope, to, index)));
-        let (progress, held) = stored?;
-        if progress != Progress::GoesOn {
-            return Ok(progress);
+        let (closed, opened, next) = tokio::join!(
+            db::in_time(close(open)),
+            db::in_time(async { store(state, args, read?).await }),
+            db::in_time(reader.next(scope)),
+        );
+        // Who was overtaken may have found nothing to read: that comes first.
+        if let Some((progress, rows, took)) = closed? {
+            if progress != Progress::GoesOn {
+                return Ok(progress);
+            }
+            reader.pace(rows, took);
         }
-        reader.pace(rows, held);
-        slice = next?;
+        (open, read) = (opened?, next);
     }
 }
 
-/// Stores what a slice holds; answers also how long its transaction was open.
-async fn store(state: &AppState, args: Args, slice: Slice) -> ApiResult<(Progress, Duration)> {
-    let key = &state.suppression_key;
-    let mut begun = Instant::now();
-    let progress = db::in_time(SystemScope::in_transaction(&state.db, async |system| {
-        begun = Instant::now();
-        let scope = system.account(args.account_id);
-        let upload_id = args.import_upload_id;
-        let progress = import_progress::advance(&scope, key, upload_id, slice, Timestamp::now()).await?;
+/// Stores the contacts of a slice in a transaction that stays open.
+async fn store(state: &AppState, args: Args, slice: Option<Slice>) -> ApiResult<Option<Open>> {
+    let Some(slice) = slice else { return Ok(None) };
+    let tx = Arc::new(state.db.begin().await?);
+    let begun = Instant::now();
+    let scope = SystemScope::new(Conn::Tx(Arc::clone(&tx))).account(args.account_id);
+    let (rows, key) = (slice.rows, &state.suppression_key);
+    let stored = import_progress::store(&scope, key, args.import_upload_id, slice, Timestamp::now()).await?;
+    Ok(Some(Open { tx, scope, stored, rows, took: begun.elapsed() }))
+}
+
+/// Notes a slice that is stored, and commits both; answers also its rows, and for how long the database was at work on it.
+/// What was overtaken is undone.
+async fn close(open: Option<Open>) -> ApiResult<Option<(Progress, u64, Duration)>> {
+    let Some(Open { tx, scope, stored, rows, took }) = open else { return Ok(None) };
+    let begun = Instant::now();
+    let progress = import_progress::note(&scope, stored).await?;
+    if progress != Progress::Overtaken {
         points::reach("import_before_commit");
-        ApiResult::Ok(progress)
-    }))
-    .await?;
-    points::reach("import_after_commit");
-    Ok((progress, begun.elapsed()))
+        drop(scope);
+        tx.commit_shared().await?;
+        points::reach("import_after_commit");
+    }
+    Ok(Some((progress, rows, took + begun.elapsed())))
 }
 
 /// The last attempt failed: the client is told that nothing more will come.

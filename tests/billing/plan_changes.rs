@@ -32,8 +32,9 @@ async fn an_upgrade_lets_waiting_sends_go_within_a_poll() {
         let engine = engine_process(&w).start().unwrap();
         sink.wait_for(100, DEADLINE).await.unwrap();
         waiting(&w, &id, "plan_limit").await;
-        let asleep = "SELECT count(*) FROM smtp_credentials WHERE holder IS NULL AND wake_at > $1";
-        let soon = Timestamp::now().plus(std::time::Duration::from_secs(3600)).micros();
+        let asleep = "SELECT count(*) FROM smtp_credentials WHERE holder IS NULL AND wake_at >= $1";
+        let now = Timestamp::now();
+        let soon = now.plus(std::time::Duration::from_secs(3600)).min(now.next_month_start()).micros();
         eventually(DEADLINE, || async { (w.number(asleep, [soon.into()]).await == 1).then_some(()) })
             .await
             .unwrap();
@@ -81,8 +82,9 @@ async fn a_downgrade_below_what_was_sent_stops_and_says_so() {
             assert_eq!(body["details"], details);
         }
         // The lane has looked and gone to sleep.
-        let asleep = "SELECT count(*) FROM smtp_credentials WHERE holder IS NULL AND wake_at > $1";
-        let soon = Timestamp::now().plus(std::time::Duration::from_secs(3600)).micros();
+        let asleep = "SELECT count(*) FROM smtp_credentials WHERE holder IS NULL AND wake_at >= $1";
+        let now = Timestamp::now();
+        let soon = now.plus(std::time::Duration::from_secs(3600)).min(now.next_month_start()).micros();
         eventually(DEADLINE, || async { (w.number(asleep, [soon.into()]).await == 1).then_some(()) })
             .await
             .unwrap();

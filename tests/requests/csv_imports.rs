@@ -8,8 +8,12 @@ use ampout::{
     errors::Code,
     imports::Reader,
     jobs::DbQueue,
-    models::{import_progress, import_uploads, suppressions},
+    models::{
+        import_progress::{self, Progress, Slice},
+        import_uploads, suppressions,
+    },
     tenancy::{Conn, SystemScope},
+    workers::{ImportContacts, import_contacts},
 };
 use axum::http::StatusCode;
 use axum_test::TestResponse;
@@ -223,39 +227,88 @@ async fn a_table_of_many_pieces_is_imported_whole_and_nothing_of_it_is_kept() {
     .await;
 }
 
-/// Reads and stores one slice of the only upload, as the worker does.
-async fn one_slice(w: &World, owner: &Client, twice: bool) -> Result<(), Code> {
-    let state = w.state();
-    let account: Uuid = owner.account_id.parse().unwrap();
-    let scope = SystemScope::new(Conn::Pool(w.ctx.db.clone())).account(account);
+/// The only upload, and the slices of it that are still to be read.
+async fn slices(w: &World, owner: &Client) -> (Uuid, Vec<Slice>) {
+    let scope = scope(w, owner);
     let id = w.ids("SELECT id FROM import_uploads", []).await[0];
-    let row = scope.get::<import_uploads::Entity>(id).await.map_err(|error| error.code)?;
-    let slice = Reader::new(&row).slice(&scope, row.position, 0).await.map_err(|error| error.code)?;
-    for _ in 0..=usize::from(twice) {
-        SystemScope::in_transaction(&state.db, async |system| {
-            let (scope, slice) = (system.account(account), slice.clone());
-            import_progress::advance(&scope, &state.suppression_key, id, slice, Timestamp::now()).await
-        })
-        .await
-        .map_err(|error| error.code)?;
+    let row = scope.get::<import_uploads::Entity>(id).await.unwrap();
+    let (mut reader, mut slices) = (Reader::new(&row, 0), Vec::new());
+    while let Some(slice) = reader.next(&scope).await.unwrap() {
+        slices.push(slice);
     }
-    Ok(())
+    (id, slices)
+}
+
+/// Stores a slice as the worker does: what was overtaken is undone.
+async fn store(w: &World, owner: &Client, upload_id: Uuid, slice: &Slice) -> Result<Progress, Code> {
+    let state = w.state();
+    let tx = Arc::new(state.db.begin().await.unwrap());
+    let scope = SystemScope::new(Conn::Tx(Arc::clone(&tx))).account(owner.account_id.parse().unwrap());
+    let (key, now) = (&state.suppression_key, Timestamp::now());
+    let stored = import_progress::store(&scope, key, upload_id, slice.clone(), now).await;
+    let progress = import_progress::note(&scope, stored.map_err(|error| error.code)?).await;
+    let progress = progress.map_err(|error| error.code)?;
+    drop(scope);
+    if progress != Progress::Overtaken {
+        tx.commit_shared().await.unwrap();
+    }
+    Ok(progress)
+}
+
+#[tokio::test]
+async fn a_slice_is_stored_once_and_only_behind_the_one_before_it() {
+    world(|w| async move {
+        started(&w, &w.alice, large()).await;
+        let (id, slices) = slices(&w, &w.alice).await;
+        let after = async |nth: usize| {
+            let progress = store(&w, &w.alice, id, &slices[nth]).await;
+            let rows = w.number("SELECT processed_rows FROM contact_imports", []).await;
+            (progress.unwrap(), rows, count(&w, &w.alice, "contacts WHERE account_id = $1").await)
+        };
+        assert_eq!(after(1).await, (Progress::Overtaken, 0, 0));
+        let first = after(0).await;
+        assert_eq!((first.0, first.1), (Progress::GoesOn, 4_000));
+        assert_eq!(after(0).await, (Progress::Overtaken, first.1, first.2));
+        w.sql("UPDATE contact_imports SET status = 'failed'", []).await;
+        assert_eq!(after(1).await, (Progress::Overtaken, first.1, first.2), "the import was given up");
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn two_runners_of_one_import_store_each_row_once() {
+    use loco_rs::bgworker::BackgroundWorker;
+    world(|w| async move {
+        let path = started(&w, &w.alice, large()).await;
+        let upload = w.ids("SELECT id FROM import_uploads", []).await[0];
+        let args = import_contacts::Args::new(w.alice.account_id.parse().unwrap(), upload);
+        let run = async || ImportContacts::build(&w.ctx).perform(args).await;
+        // Who finds a piece gone that the other has read fails, and its job is tried again.
+        let (one, other) = tokio::join!(run(), run());
+        assert!(one.is_ok() || other.is_ok(), "{one:?} {other:?}");
+        let seen = w.alice.seen(&path).await;
+        assert_eq!((&seen["status"], &seen["record_count"]), (&json!("completed"), &json!(9_000)), "{seen}");
+        assert_eq!(count(&w, &w.alice, "contacts WHERE account_id = $1").await, 9_000);
+        assert_eq!(w.number("SELECT count(*) FROM import_chunks", []).await, 0);
+    })
+    .await;
 }
 
 #[tokio::test]
 async fn a_deleted_import_stops_and_leaves_nothing() {
     world(|w| async move {
         let path = started(&w, &w.alice, large()).await;
-        one_slice(&w, &w.alice, true).await.unwrap();
+        let (upload, slices) = slices(&w, &w.alice).await;
+        assert_eq!(store(&w, &w.alice, upload, &slices[0]).await, Ok(Progress::GoesOn));
         let seen = w.alice.seen(&path).await;
         assert_eq!((&seen["status"], seen.get("skipped")), (&json!("processing"), None));
-        assert_eq!(seen["processed_rows"], json!(4_000), "a slice counts once");
+        assert_eq!(seen["processed_rows"], json!(4_000));
         let campaign = w.alice.campaign(&json!({})).await;
         let enroll = json!({"contact_import_id": id_of(&seen)});
         let refused = w.alice.post(&format!("/campaigns/{campaign}/enroll"), &enroll).await;
         assert_eq!(refused.json::<Value>()["code"], "unprocessable");
         w.alice.delete(&path).await.assert_status_ok();
-        assert_eq!(one_slice(&w, &w.alice, false).await, Err(Code::ContactImportNotFound));
+        assert_eq!(store(&w, &w.alice, upload, &slices[1]).await, Err(Code::ContactImportNotFound));
         run_jobs(&w).await;
         remove_all(&w).await;
         for table in ["contact_imports", "contacts", "import_uploads", "import_chunks"] {

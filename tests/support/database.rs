@@ -102,14 +102,14 @@ async fn template() -> &'static str {
 
 /// More than a test takes.
 const BEFORE_MIDNIGHT: Duration = Duration::from_secs(30);
+/// A month has so much of its own when a test begins.
+const BEHIND_MIDNIGHT: Duration = Duration::from_secs(4);
 
 /// Limits count by UTC days and months: what begins just before one ends would be counted in two, and begins behind it.
-async fn until_a_day_begins() {
+async fn away_from_midnight() {
     let now = Timestamp::now();
-    let left = Timestamp::from_day(now.day() + 1).since(now);
-    if left < BEFORE_MIDNIGHT {
-        tokio::time::sleep(left).await;
-    }
+    let midnight = Timestamp::from_day(now.plus(BEFORE_MIDNIGHT).day());
+    tokio::time::sleep(midnight.plus(BEHIND_MIDNIGHT).since(now)).await;
 }
 
 /// A fresh, migrated database; removed by [`Database::remove`].
@@ -124,7 +124,7 @@ pub struct Database {
 impl Database {
     pub async fn create() -> Self {
         let template = template().await;
-        until_a_day_begins().await;
+        away_from_midnight().await;
         let name = format!("ampout_test_{}", uuid::Uuid::now_v7().simple());
         let uri = if let Some(server) = server() {
             administer(&server, &format!("CREATE DATABASE {name} TEMPLATE {template} STRATEGY FILE_COPY"))
