@@ -6,13 +6,14 @@ use std::time::Duration;
 use uuid::Uuid;
 
 use super::{
-    columns::{Columns, refused},
+    columns::{Columns, Refused, refused},
     records::{Cut, Cutter},
 };
 use crate::{
     errors::{ApiError, ApiResult},
     models::{
         contact_imports::LeftOut,
+        contact_rows::{NewContact, Ready},
         import_progress::Slice,
         import_uploads::{self, CHUNK_BYTES, number_at},
     },
@@ -25,6 +26,8 @@ const FIRST_ROWS: u64 = 4_000;
 const ROWS: std::ops::RangeInclusive<u64> = 500..=8_000;
 /// The most bytes of a slice, for rows that are large.
 const MOST_BYTES: usize = 4 << 20;
+/// After so many rows others have their turn: the slice before this one may wait to be stored.
+const ROWS_AT_A_TIME: u64 = 250;
 /// How long the transaction of a slice is to take: well under the half second that nobody may hold SQLite's writer.
 const AIM: Duration = Duration::from_millis(200);
 
@@ -76,7 +79,7 @@ impl Reader {
     }
 
     async fn slice(&mut self, scope: &Scope, position: i64) -> ApiResult<Slice> {
-        let mut cutter = Cutter::new();
+        let (mut cutter, mut valid) = (Cutter::new(), Vec::new());
         let mut slice = Slice { from: position, to: position, ..Slice::default() };
         let mut at = position;
         while !slice.last && !self.is_full(&slice) {
@@ -87,11 +90,19 @@ impl Reader {
                 Cut::Hungry => {}
                 Cut::End => slice.last = true,
                 Cut::Whole | Cut::TooLarge => {
-                    take(&mut slice, &self.columns, &cutter, cut, self.index);
+                    let row = match cut {
+                        Cut::Whole => self.columns.contact(cutter.fields()),
+                        _ => Err(refused(None, "is too large")),
+                    };
+                    take(&mut slice, &mut valid, row, self.index);
                     slice.to = at;
                 }
             }
+            if slice.rows % ROWS_AT_A_TIME == 0 {
+                tokio::task::yield_now().await;
+            }
         }
+        slice.valid = Ready::new(valid)?;
         Ok(slice)
     }
 
@@ -123,14 +134,10 @@ impl Reader {
     }
 }
 
-/// Adds the record at hand.
-fn take(slice: &mut Slice, columns: &Columns, cutter: &Cutter, cut: Cut, first: u64) {
-    let row = match cut {
-        Cut::Whole => columns.contact(cutter.fields()),
-        Cut::TooLarge | Cut::Hungry | Cut::End => Err(refused(None, "is too large")),
-    };
+/// Adds a row.
+fn take(slice: &mut Slice, valid: &mut Vec<NewContact>, row: Result<NewContact, Refused>, first: u64) {
     match row {
-        Ok(contact) => slice.valid.push(contact),
+        Ok(contact) => valid.push(contact),
         Err((email, failures)) => {
             slice.left_out.push(LeftOut::new(first + slice.rows, email.as_deref(), failures));
         }

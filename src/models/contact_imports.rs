@@ -5,7 +5,7 @@ use uuid::Uuid;
 
 pub use super::_entities::contact_imports::{ActiveModel, Column, Entity, Model};
 use super::{
-    contact_rows::{self, NewContact, Rare, RowFailures},
+    contact_rows::{self, NewContact, Rare, Ready, RowFailures},
     states::JobStatus,
     suppressions,
 };
@@ -82,7 +82,7 @@ pub async fn create(scope: &Scope, key: &SuppressionKey, new: NewImport, now: Ti
     import.processed_rows = given.saturating_add(import.invalid_count);
     (import.record_count, import.contact_count) = (given, given);
     let rare = store(scope, &import).await?;
-    let inserted = contact_rows::insert(scope, key, import.id, valid, rare, now).await?;
+    let inserted = contact_rows::insert(scope, key, import.id, Ready::new(valid)?, rare, now).await?;
     let inserted = i64::try_from(inserted).unwrap_or(i64::MAX);
     // Mostly every row is new, and the import stands as it was written.
     if inserted == given {

@@ -2,6 +2,8 @@
 //!
 //! Whoever calls this holds the account's addresses, or shares them (`suppressions::hold_addresses`, `share_addresses`).
 
+use std::collections::HashMap;
+
 use sea_orm::{DbBackend, QueryResult};
 use serde_json::{Value, json};
 use uuid::Uuid;
@@ -11,7 +13,7 @@ use crate::{
     clock::{Timestamp, new_id},
     crypto::SuppressionKey,
     errors::{ApiError, ApiResult, Reason},
-    tenancy::Scope,
+    tenancy::{Scope, SystemScope},
 };
 
 /// Rows of one statement, which travel as one parameter.
@@ -86,6 +88,38 @@ fn unfit_name(text: &str) -> Option<Reason> {
     text.chars().nth(NAME_CHARS).is_some().then_some(Reason::TooLong(NAME_CHARS))
 }
 
+/// Contacts that are to be made, as whoever adds them takes them: what can be done without a transaction is done.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Ready {
+    rows: Vec<Keyed>,
+    /// [`PER_STATEMENT`] rows of each as the database takes them, for accounts without suppressions.
+    lists: Vec<String>,
+}
+
+impl Ready {
+    /// Two who share the account's addresses wait for each other in one direction only: first for those that are freed, then
+    /// for those that are added, each in their order. Of two equal ones the first stays the first.
+    ///
+    /// # Errors
+    /// None that is known.
+    pub fn new(contacts: Vec<NewContact>) -> ApiResult<Self> {
+        let mut rows: Vec<Keyed> = contacts.into_iter().map(Keyed::new).collect();
+        rows.sort_by(|one, other| one.key.cmp(&other.key));
+        let lists = rows.chunks(PER_STATEMENT).map(|rows| listed(rows, &HashMap::new()));
+        Ok(Self { lists: lists.collect::<ApiResult<_>>()?, rows })
+    }
+
+    /// How many they are.
+    pub const fn len(&self) -> usize {
+        self.rows.len()
+    }
+
+    /// Whether there are none.
+    pub const fn is_empty(&self) -> bool {
+        self.rows.is_empty()
+    }
+}
+
 /// Adds contacts to an import; answers how many were added. An address that the account has already, or that comes
 /// again among the rows, is left out. A suppressed address is added as unsubscribed.
 ///
@@ -95,31 +129,38 @@ pub async fn insert(
     scope: &Scope,
     key: &SuppressionKey,
     contact_import_id: Uuid,
-    rows: Vec<NewContact>,
+    Ready { rows, lists }: Ready,
     Rare { suppressing, freeing }: Rare,
     now: Timestamp,
 ) -> ApiResult<u64> {
     let sql = insert_sql(scope.backend());
-    let mut rows: Vec<Keyed> = rows.into_iter().map(Keyed::new).collect();
-    // Two who share the account's addresses wait for each other in one direction only: first for those that are freed,
-    // then for those that are added, each in their order. Of two equal ones the first stays the first.
-    rows.sort_by(|one, other| one.key.cmp(&other.key));
     if freeing {
         for chunk in rows.chunks(PER_STATEMENT) {
             release_addresses(scope, chunk.iter().map(|row| row.key.as_str()), now).await?;
         }
     }
     let mut inserted = 0;
-    for chunk in rows.chunks(PER_STATEMENT) {
-        let unsubscribed =
-            if suppressing { suppressed(scope, key, chunk).await? } else { vec![None; chunk.len()] };
-        let list = listed(chunk, &unsubscribed)?;
+    for (chunk, list) in rows.chunks(PER_STATEMENT).zip(lists) {
+        let list = if suppressing { listed(chunk, &suppressed(scope, key, chunk).await?)? } else { list };
         inserted += scope.execute(&sql, [contact_import_id.into(), now.micros().into(), list.into()]).await?;
     }
     Ok(inserted)
 }
 
+/// Leaves it to the commit to look whether contacts refer to an import that is there. `PostgreSQL` asks a query for each row,
+/// for which a transaction that stores very many need not be waited for.
+///
+/// # Errors
+/// What the database refuses.
+pub async fn check_late(system: &SystemScope) -> ApiResult<()> {
+    if system.backend() == DbBackend::Postgres {
+        system.execute("SET CONSTRAINTS fk_contacts_import DEFERRED", []).await?;
+    }
+    Ok(())
+}
+
 /// A contact to be made, with the id that it has by its place and the key of its address.
+#[derive(Clone, Debug, PartialEq, Eq)]
 struct Keyed {
     id: Uuid,
     key: String,
@@ -132,21 +173,22 @@ impl Keyed {
     }
 }
 
-/// For each address, since when it is suppressed.
+/// Those of these addresses that are suppressed, by their id, and since when.
 async fn suppressed(
     scope: &Scope,
     key: &SuppressionKey,
     rows: &[Keyed],
-) -> ApiResult<Vec<Option<Timestamp>>> {
+) -> ApiResult<HashMap<Uuid, Timestamp>> {
     let hashes: Vec<_> = rows.iter().map(|row| key.hash(scope.account_id(), &row.key)).collect();
     let since = suppressions::among(scope, &hashes).await?;
-    Ok(hashes.iter().map(|hash| since.get(hash).copied()).collect())
+    let found = rows.iter().zip(hashes).filter_map(|(row, hash)| Some((row.id, *since.get(&hash)?)));
+    Ok(found.collect())
 }
 
 /// The rows as a list of lists in JSON, in the order in which [`insert_sql`] takes them apart. The key is left out where
 /// it is the address itself, which it mostly is.
-fn listed(rows: &[Keyed], unsubscribed: &[Option<Timestamp>]) -> ApiResult<String> {
-    let lists = rows.iter().zip(unsubscribed).map(|(Keyed { id, key, contact }, since)| {
+fn listed(rows: &[Keyed], unsubscribed: &HashMap<Uuid, Timestamp>) -> ApiResult<String> {
+    let lists = rows.iter().map(|Keyed { id, key, contact }| {
         let NewContact { email, first_name, last_name, company, custom } = contact;
         (
             id.simple(),
@@ -156,7 +198,7 @@ fn listed(rows: &[Keyed], unsubscribed: &[Option<Timestamp>]) -> ApiResult<Strin
             last_name,
             company,
             (!custom.is_empty()).then_some(custom),
-            since.map(Timestamp::micros),
+            unsubscribed.get(id).map(|since| since.micros()),
         )
     });
     serde_json::to_string(&lists.collect::<Vec<_>>()).map_err(ApiError::internal)

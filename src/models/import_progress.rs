@@ -10,7 +10,7 @@ use uuid::Uuid;
 use super::{
     accounts,
     contact_imports::{Entity, LeftOut, MOST_REPORTED, Model},
-    contact_rows::{self, NewContact, Rare},
+    contact_rows::{self, Rare, Ready},
     import_uploads,
     states::JobStatus,
     suppressions,
@@ -38,7 +38,7 @@ pub struct Slice {
     /// How many rows it has.
     pub rows: u64,
     /// The rows that can be imported.
-    pub valid: Vec<NewContact>,
+    pub valid: Ready,
     /// The rows that cannot.
     pub left_out: Vec<LeftOut>,
     /// Whether the text ends with it.

@@ -19,7 +19,7 @@ use crate::{
     errors::{ApiError, ApiResult, Code},
     imports::{READING, Reader},
     models::{
-        contact_imports,
+        contact_imports, contact_rows,
         import_progress::{self, Progress, Slice, Stored},
         import_uploads,
         states::JobStatus,
@@ -128,7 +128,9 @@ async fn store(state: &AppState, args: Args, slice: Option<Slice>) -> ApiResult<
     let Some(slice) = slice else { return Ok(None) };
     let tx = Arc::new(state.db.begin().await?);
     let begun = Instant::now();
-    let scope = SystemScope::new(Conn::Tx(Arc::clone(&tx))).account(args.account_id);
+    let system = SystemScope::new(Conn::Tx(Arc::clone(&tx)));
+    contact_rows::check_late(&system).await?;
+    let scope = system.account(args.account_id);
     let (rows, key) = (slice.rows, &state.suppression_key);
     let stored = import_progress::store(&scope, key, args.import_upload_id, slice, Timestamp::now()).await?;
     Ok(Some(Open { tx, scope, stored, rows, took: begun.elapsed() }))

@@ -1,6 +1,8 @@
 //! Every entity against its table, on the database at hand: all columns go in and come out, and no row can point into
 //! another account.
 
+use std::sync::Arc;
+
 use ampout::{
     clock::{Timestamp, new_id},
     models::_entities::{
@@ -10,6 +12,8 @@ use ampout::{
         outreaches, parked_mails, plans, sequence_steps, smtp_credentials, stripe_events, subscriptions,
         suppressions, test_messages, usage_hours, webhook_attempts, webhook_deliveries, webhooks,
     },
+    models::contact_rows,
+    tenancy::{Conn, SystemScope},
 };
 use sea_orm::{DatabaseConnection, DbBackend, EntityTrait, QueryFilter, SqlErr};
 use uuid::Uuid;
@@ -271,6 +275,30 @@ async fn no_enrollment_can_point_to_a_batch_of_another_campaign_or_number() {
             assert!(matches!(told, Some(SqlErr::ForeignKeyConstraintViolation(_))), "{told:?}");
         }
         insert(db, &fits).await.unwrap();
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn what_is_looked_at_late_is_refused_all_the_same() {
+    world(|w| async move {
+        let bobs = rows_of(&w, &w.bob.account_id).await.import.id;
+        let tx = Arc::new(w.db().begin().await.unwrap());
+        let system = SystemScope::new(Conn::Tx(Arc::clone(&tx)));
+        contact_rows::check_late(&system).await.unwrap();
+        let sql = "INSERT INTO contacts (id, account_id, contact_import_id, email, created_at) \
+                   VALUES ($1, $2, $3, 'jo@example.com', 0)";
+        let alice: Uuid = w.alice.account_id.parse().unwrap();
+        let stored = system.execute(sql, [new_id().into(), alice.into(), bobs.into()]).await;
+        drop(system);
+        assert_eq!(stored.is_ok(), w.ctx.db.get_database_backend() == DbBackend::Postgres);
+        let done = match stored {
+            Ok(_) => tx.commit_shared().await,
+            Err(error) => Err(error),
+        };
+        let told = done.unwrap_err().sql_err();
+        assert!(matches!(told, Some(SqlErr::ForeignKeyConstraintViolation(_))), "{told:?}");
+        assert_eq!(w.number("SELECT count(*) FROM contacts WHERE account_id = $1", [alice.into()]).await, 0);
     })
     .await;
 }
