@@ -86,19 +86,20 @@ impl Reader {
             self.load(scope, at).await?;
             let (taken, cut) = cutter.take(self.rest(at));
             at += i64::try_from(taken).unwrap_or_default();
-            match cut {
-                Cut::Hungry => {}
-                Cut::End => slice.last = true,
-                Cut::Whole | Cut::TooLarge => {
-                    let row = match cut {
-                        Cut::Whole => self.columns.contact(cutter.fields()),
-                        _ => Err(refused(None, "is too large")),
-                    };
-                    take(&mut slice, &mut valid, row, self.index);
-                    slice.to = at;
+            let row = match cut {
+                Cut::Hungry => None,
+                Cut::End => {
+                    slice.last = true;
+                    None
                 }
+                Cut::Whole => Some(self.columns.contact(cutter.fields())),
+                Cut::TooLarge => Some(Err(refused(None, "is too large"))),
+            };
+            if let Some(row) = row {
+                take(&mut slice, &mut valid, row, self.index);
+                slice.to = at;
             }
-            if slice.rows % ROWS_AT_A_TIME == 0 {
+            if slice.rows.is_multiple_of(ROWS_AT_A_TIME) {
                 tokio::task::yield_now().await;
             }
         }
