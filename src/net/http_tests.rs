@@ -218,6 +218,18 @@ async fn a_connection_whose_answer_was_read_to_its_end_is_used_again() {
 }
 
 #[tokio::test]
+async fn a_connection_that_is_shut_down_is_closed_for_its_server_while_it_can_still_be_read() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let stream = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+    let mut stream = HttpStream(TokioIo::new(Either::Left(stream)));
+    let (mut server, _) = listener.accept().await.unwrap();
+    std::future::poll_fn(|cx| Write::poll_shutdown(Pin::new(&mut stream), cx)).await.unwrap();
+    let end = timeout(Duration::from_secs(10), server.read_u8()).await.unwrap();
+    assert_eq!(end.unwrap_err().kind(), std::io::ErrorKind::UnexpectedEof);
+    drop(stream);
+}
+
+#[tokio::test]
 async fn more_of_a_body_than_anybody_needs_is_not_waited_for() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("http://{}/hook", listener.local_addr().unwrap());

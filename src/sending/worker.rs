@@ -301,7 +301,8 @@ impl Worker {
             // Who was served in this turn is let in elsewhere: too many connections at a time are refused in many ways. A
             // sender that may not sign in at all is found out by the next turn.
             Refusal::Open(_) if self.crew.was_served() => (Trouble::Connection, None),
-            Refusal::Open(error) => (error.trouble(), error.reply().map(super::smtp::Reply::kept)),
+            // Nobody's message is refused before it is offered: no reply is kept.
+            Refusal::Open(error) => (error.trouble(), None),
             Refusal::Offer(error) => (error.trouble(), error.reply().map(super::smtp::Reply::kept)),
         };
         if matches!(trouble, Trouble::Connection) {

@@ -1,7 +1,9 @@
-//! A connection that a server closes between messages: replaced at once where it had served, and else a trouble of the lane.
+//! When the connection of a lane is replaced. One that a server closes between messages is, at once, where it had served, and
+//! is else a trouble of the lane.
 
 use ampout::sending::{lanes::Rest, smtp::Timeouts};
-use testkit::sink::{Behaviour, Sink, Stage};
+use serde_json::json;
+use testkit::sink::{Behaviour, Matcher, Point, Sink, Stage};
 
 use crate::support::{World, campaign::*, lane::worked, world};
 
@@ -53,6 +55,29 @@ async fn one_on_which_a_recipient_was_refused_goes_on() {
         let (rest, served) = worked(&w, Timeouts::default()).await;
         assert!(matches!(rest, Rest::UntilDue) && served, "{rest:?}");
         assert_eq!((sink.count(), sink.connections().len()), (2, 1));
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn one_to_a_server_that_is_no_longer_the_lanes_is_left_at_the_next_claim() {
+    world(|w| async move {
+        let (before, after) = (Sink::start().await.unwrap(), Sink::start().await.unwrap());
+        enrolled(&w.bob, &campaign(&[credential(&before, "one@sender.test")], 1), &addresses("ok", 1)).await;
+        let held = before.hold(Point::AfterRcpt, Matcher::Any);
+        // One more than is claimed at once.
+        let mine = campaign(&[credential(&before, "one@sender.test")], 1);
+        let id = dispatched(&w.alice, &mine, &addresses("ok", 51)).await;
+        let engine = Engine::start(&w.ctx);
+        held.reached(DEADLINE).await.unwrap();
+        let path = format!("/campaigns/{id}/smtp_credentials");
+        let lane = w.alice.seen(&path).await[0]["id"].as_str().unwrap().to_owned();
+        let moved = json!({ "smtp_credential": { "smtp_port": after.port() } });
+        w.alice.patch(&format!("{path}/{lane}"), &moved).await.assert_status_ok();
+        held.release();
+        until_status(&w.alice, &id, "completed").await;
+        engine.stop().await;
+        assert_eq!((before.count(), after.count()), (50, 1));
     })
     .await;
 }

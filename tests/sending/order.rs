@@ -6,7 +6,7 @@ use ampout::{
     models::periods,
     sending::{
         lanes::{self, Lane, Rest},
-        ledger::Marking,
+        ledger::{Marking, Verdict},
     },
 };
 use uuid::Uuid;
@@ -115,19 +115,51 @@ async fn leave(w: &World, mine: &HeldLane) -> bool {
         .is_ok()
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_lane_is_not_left_while_its_campaign_is_locked_and_nobody_waits_for_that_long() {
     with_people(1, |w, mine| async move {
         let holder = "SELECT count(*) FROM smtp_credentials WHERE id = $1 AND holder IS NOT NULL";
-        if let Some(held) = Held::begin(&w).await {
+        if let (Some(held), Some(other)) = (Held::begin(&w).await, Held::begin(&w).await) {
             let campaign = "SELECT id FROM campaigns WHERE id = $1 FOR UPDATE";
             held.system.query(campaign, [mine.campaign.into()]).await.unwrap();
-            assert!(!leave(&w, &mine).await, "its rows were changed under a lock of somebody else");
-            assert_eq!(w.number(holder, [mine.lane.into()]).await, 1);
-            held.commit().await;
+            let leaving = async {
+                held.is_waited_for(&w).await;
+                assert!(!leave(&w, &mine).await, "its rows were changed under a lock of somebody else");
+                assert_eq!(w.number(holder, [mine.lane.into()]).await, 1);
+                held.commit().await;
+            };
+            let (waited, ()) = tokio::join!(other.system.query(campaign, [mine.campaign.into()]), leaving);
+            assert!(waited.is_ok(), "it waits as long as a request does, which gave up before it: {waited:?}");
+            other.commit().await;
         }
         assert!(leave(&w, &mine).await);
         assert_eq!(w.number(holder, [mine.lane.into()]).await, 0);
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_mark_waits_for_whoever_changes_its_contact_and_heeds_what_was_changed() {
+    with_people(2, |w, mine| async move {
+        let claimed = claim(&w, &mine, 1).await;
+        let unsubscribe = "UPDATE contacts SET unsubscribed_at = $1 WHERE account_id = $2";
+        let values = [Timestamp::now().micros().into(), mine.account.into()];
+        let held = Held::begin(&w).await;
+        if let Some(held) = &held {
+            held.system.execute(unsubscribe, values).await.unwrap();
+        } else {
+            w.sql(unsubscribe, values).await;
+        }
+        let mark = || with_ledger(&w, async |ledger| ledger.mark(None, claimed[0].ticket(), [0; 32]).await);
+        let looking = async {
+            let Some(held) = held else { return };
+            held.is_waited_for(&w).await;
+            held.commit().await;
+        };
+        let (marking, ()) = tokio::join!(mark(), looking);
+        // It may have given up before it was let go.
+        let marking = if marking.is_ok() { marking } else { mark().await };
+        assert!(matches!(marking.unwrap(), Marking::Stopped(Verdict::Skipped)));
     })
     .await;
 }

@@ -3,7 +3,7 @@
 use ampout::{clock::Timestamp, sending::health::disable_sick};
 use rstest::rstest;
 use serde_json::{Value as Json, json};
-use testkit::sink::{Auth, Greeting, Matcher, Point, Sink};
+use testkit::sink::{Auth, Behaviour, Greeting, Matcher, Point, Sink};
 
 use crate::support::{World, campaign::*, world};
 
@@ -49,11 +49,19 @@ async fn every_step_reaches_every_contact_once_and_the_campaign_completes() {
     .await;
 }
 
+#[rstest]
+#[case::at_their_address(Behaviour::reject(550), Behaviour::defer(451))]
+#[case::at_the_final_dot(Behaviour::after_dot(550), Behaviour::after_dot(451))]
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_refused_recipient_bounces_and_a_deferred_one_waits() {
+async fn who_is_refused_bounces_and_who_is_deferred_waits(
+    #[case] refused: Behaviour,
+    #[case] deferred: Behaviour,
+) {
     engine_world(|w, engine, sink| async move {
-        let people =
-            ["ok@example.test", "reject-550@example.test", "defer-451@example.test"].map(str::to_owned);
+        let people = ["ok@example.test", "refused@example.test", "deferred@example.test"].map(str::to_owned);
+        sink.script(&people[1], vec![refused]);
+        sink.script(&people[2], vec![deferred]);
+        enrolled(&w.bob, &campaign(&[credential(&sink, "two@sender.test")], 1), &people).await;
         let id = dispatched(&w.alice, &campaign(&[credential(&sink, "one@sender.test")], 1), &people).await;
         let path = format!("/campaigns/{id}/enrollments");
         let rows = testkit::wait::eventually(DEADLINE, || async {
@@ -131,7 +139,7 @@ async fn a_connection_closed_after_the_final_dot_is_uncertain_and_not_sent_again
         assert_eq!(seen["status"], "active");
         assert_eq!(seen["uncertain"], 1);
         let resolve = format!("/campaigns/{id}/deliveries/{}/resolve", rows[0]["id"].as_str().unwrap());
-        sink.script("close-after-dot@example.test", vec![testkit::sink::Behaviour::Accept]);
+        sink.script("close-after-dot@example.test", vec![Behaviour::Accept]);
         w.alice.made(&resolve, &serde_json::json!({"as": "sent"})).await;
         until_status(&w.alice, &id, "completed").await;
         assert_eq!(sink.count(), 2, "the second step follows, the first is not repeated");

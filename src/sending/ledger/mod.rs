@@ -111,6 +111,12 @@ impl LedgerError {
     fn lasting(why: &str) -> Self {
         Self { why: why.to_owned(), passing: false }
     }
+
+    /// How long a record waits that was refused so often before it is asked for again. `None`: its asker is told.
+    fn again_after(&self, refused: u32) -> Option<Duration> {
+        let again = self.passing || refused <= RECORD_TRIES;
+        again.then(|| RETRY_AFTER.saturating_mul(refused).min(RETRY_AFTER_MOST))
+    }
 }
 
 impl From<&DbErr> for LedgerError {
@@ -177,16 +183,14 @@ impl Ledger {
             return Ok(Vec::new());
         }
         let asks: Vec<_> = ended.into_iter().map(|(ticket, outcome)| (ticket, recorded(outcome))).collect();
-        let mut tries = 0;
+        let mut refused = 0_u32;
         loop {
-            match self.change(asks.clone()).await {
-                Err(error) if error.passing || tries < RECORD_TRIES => {
-                    tracing::warn!(%error, tries, "outcome not recorded yet");
-                    tries += 1;
-                    tokio::time::sleep(RETRY_AFTER.saturating_mul(tries).min(RETRY_AFTER_MOST)).await;
-                }
-                answer => return answer,
-            }
+            let answer = self.change(asks.clone()).await;
+            let Err(error) = &answer else { return answer };
+            refused = refused.saturating_add(1);
+            let Some(wait) = error.again_after(refused) else { return answer };
+            tracing::warn!(%error, refused, "outcome not recorded yet");
+            tokio::time::sleep(wait).await;
         }
     }
 

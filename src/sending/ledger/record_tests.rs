@@ -40,3 +40,14 @@ async fn without_an_outcome_nothing_is_asked() {
     assert!(ledger.record(Vec::new()).await.unwrap().is_empty());
     assert!(inbox.try_recv().is_err());
 }
+
+#[test]
+fn what_is_refused_again_and_again_is_told_unless_the_database_is_away() {
+    let refused = LedgerError::lasting("refused");
+    let away = LedgerError { passing: true, ..refused.clone() };
+    assert_eq!(refused.again_after(1), Some(RETRY_AFTER));
+    assert_eq!(refused.again_after(2), Some(2 * RETRY_AFTER));
+    assert_eq!(refused.again_after(RECORD_TRIES), Some(RETRY_AFTER_MOST));
+    assert_eq!(refused.again_after(RECORD_TRIES + 1), None);
+    assert_eq!(away.again_after(RECORD_TRIES + 1), Some(RETRY_AFTER_MOST));
+}

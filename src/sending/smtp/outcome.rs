@@ -87,14 +87,6 @@ impl OpenError {
             Self::Broken(_) | Self::Refused { .. } => VerifyError::ProtocolFailed,
         }
     }
-
-    /// What the server said, where it said something.
-    pub const fn reply(&self) -> Option<&Reply> {
-        match self {
-            Self::Refused { reply, .. } => Some(reply),
-            Self::Dial(_) | Self::NoTls | Self::NoAuth | Self::Broken(_) => None,
-        }
-    }
 }
 
 /// Why a recipient was not taken. Nothing of the message has been sent.

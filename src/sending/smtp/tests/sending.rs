@@ -1,10 +1,11 @@
 //! MAIL to the final reply. What came of a message is told by the phase reached.
 
+use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use rstest::rstest;
-use tokio::time::Instant;
+use tokio::{net::TcpStream, time::Instant};
 
 use super::script::Step::{self, Hear, Say};
 use super::script::{ENVELOPE, NEXT, Server, open, play_on, timeouts};
@@ -128,6 +129,33 @@ async fn a_write_that_fails_before_the_dot_has_sent_nothing() {
     let closing = async { play_on(&mut server.accept().await, &script(&[&HELLO, &OFFER, &GO])).await };
     let (outcome, ()) = tokio::join!(client, closing);
     assert_eq!(kind(&outcome), "not sent", "{outcome:?}");
+}
+
+/// The server is gone between its word to go on and the message, which was to go out in one piece with its dot.
+#[tokio::test]
+async fn a_server_that_is_gone_before_the_last_piece_was_sent_nothing() {
+    let server = Server::start().await;
+    let held = Mutex::new(None::<TcpStream>);
+    // Asked before DATA, when nobody holds it yet, and right before the dot.
+    let alive = || {
+        drop(held.lock().unwrap().take());
+        true
+    };
+    let client = async {
+        let mut connection = open(server.port(), &timeouts()).await.unwrap();
+        let offered = connection.offer(&ENVELOPE).await.unwrap();
+        (connection.data(offered, b"hello", None, &alive).await, connection.is_usable())
+    };
+    let resetting = async {
+        let mut stream = server.accept().await;
+        stream.set_zero_linger().unwrap();
+        let [heard, said, _] = GO;
+        play_on(&mut stream, &script(&[&HELLO, &OFFER, &[heard, said]])).await;
+        *held.lock().unwrap() = Some(stream);
+    };
+    let ((outcome, usable), ()) = tokio::join!(client, resetting);
+    assert!(held.into_inner().unwrap().is_none(), "it was asked, and the server gone");
+    assert_eq!((kind(&outcome), usable), ("not sent", false), "{outcome:?}");
 }
 
 /// What follows the dot is more than any socket takes, so that writing it fails behind the dot.
