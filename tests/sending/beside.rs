@@ -1,6 +1,7 @@
 //! Several connections of one lane: only where there is much to send without pauses, and what one beside the first meets is
 //! not the lane's trouble.
 
+use serde_json::json;
 use testkit::{
     sink::{Auth, Behaviour, Greeting, Hold, Matcher, Point, Sink, Stage},
     wait::eventually,
@@ -104,10 +105,13 @@ async fn nothing_is_held(w: &World) {
     assert_eq!(w.number("SELECT CAST(sum(reserved) AS bigint) FROM credential_days", []).await, 0);
 }
 
+/// How many messages each connection brought.
+fn by_connection(sink: &Sink) -> Vec<u64> {
+    sink.connections().iter().map(|connection| connection.messages).collect()
+}
+
 async fn all_came_over_the_first(w: &World, sink: &Sink, people: &[String]) {
-    let connections = sink.connections();
-    let each: Vec<_> = connections.iter().map(|connection| connection.messages).collect();
-    assert_eq!(each, [u64::try_from(people.len()).unwrap(), 0], "no third is tried");
+    assert_eq!(by_connection(sink), [u64::try_from(people.len()).unwrap(), 0], "no third is tried");
     for person in people {
         assert_eq!(sink.messages_to(person).len(), 1, "{person}");
     }
@@ -190,8 +194,63 @@ async fn one_that_is_not_let_in_is_not_waited_for() {
         first.release();
         until_status(&w.alice, &id, "completed").await;
         engine.stop().await;
-        let each: Vec<_> = sink.connections().iter().map(|connection| connection.messages).collect();
-        assert_eq!(each, [100, 0, 20], "what the second had claimed goes out over the lane's next");
+        assert_eq!(
+            by_connection(&sink),
+            [100, 0, 20],
+            "what the second had claimed goes out over the lane's next"
+        );
+        nothing_is_held(&w).await;
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn one_that_is_at_work_is_waited_for_when_the_first_has_ended() {
+    world(|w| async move {
+        plans_are_large(&w).await;
+        let sink = Sink::start().await.unwrap();
+        let people = addresses("ok", 2 * BURST + 20);
+        enrolled(&w.bob, &campaign(&[credential(&sink, "two@sender.test")], 1), &people).await;
+        let first = at_the_end_of_its_second_claim(&sink, &people);
+        let second = sink.hold(Point::AfterRcpt, Matcher::recipient(&people[2 * BURST + 1]));
+        let id = dispatched(&w.alice, &campaign(&[credential(&sink, "one@sender.test")], 1), &people).await;
+        let engine = Engine::start(&w.ctx);
+        first.reached(DEADLINE).await.unwrap();
+        second.reached(DEADLINE).await.unwrap();
+        first.release();
+        let ended = eventually(DEADLINE, || async { sink.connections()[0].closed_at });
+        ended.await.unwrap();
+        second.release();
+        until_status(&w.alice, &id, "completed").await;
+        engine.stop().await;
+        assert_eq!(by_connection(&sink), [100, 20]);
+        nothing_is_held(&w).await;
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn once_a_campaign_waits_between_messages_the_first_goes_on_alone() {
+    world(|w| async move {
+        plans_are_large(&w).await;
+        let sink = Sink::start().await.unwrap();
+        let people = addresses("ok", 4 * BURST);
+        enrolled(&w.bob, &campaign(&[credential(&sink, "two@sender.test")], 1), &people).await;
+        let first = at_the_end_of_its_second_claim(&sink, &people);
+        let second = sink.hold(Point::AfterDot, Matcher::Connection(2));
+        let id = dispatched(&w.alice, &campaign(&[credential(&sink, "one@sender.test")], 1), &people).await;
+        let engine = Engine::start(&w.ctx);
+        first.reached(DEADLINE).await.unwrap();
+        second.reached(DEADLINE).await.unwrap();
+        let slower = json!({ "campaign": { "min_wait_seconds": 600, "max_wait_seconds": 600 } });
+        w.alice.patch(&format!("/campaigns/{id}"), &slower).await.assert_status_ok();
+        second.release();
+        let ended = eventually(DEADLINE, || async { sink.connections()[1].closed_at });
+        ended.await.unwrap();
+        first.release();
+        sink.wait_for(151, DEADLINE).await.unwrap();
+        engine.stop().await;
+        assert_eq!(by_connection(&sink), [101, 50], "what was claimed, and one more");
         nothing_is_held(&w).await;
     })
     .await;
