@@ -117,6 +117,10 @@ async fn an_unreachable_relay_never_counts_as_sent_and_bounces_nobody() {
         assert_eq!(seen["totals"]["pending"], 5);
         assert_eq!(seen["totals"]["sent"], 0);
         assert_eq!(seen["totals"]["bounced"], 0);
+        let theirs = campaign(&[credential(&sink, "two@sender.test")], 1);
+        let theirs = dispatched(&w.bob, &theirs, &addresses("ok", 2)).await;
+        until_status(&w.bob, &theirs, "completed").await;
+        assert_eq!(sink.count(), 2, "the trouble of a lane is nobody else's");
         engine.stop().await;
     })
     .await;

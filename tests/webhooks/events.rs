@@ -6,7 +6,7 @@ use ampout::{
     clock::Timestamp,
     engine::Doorbell,
     models::{opens, smtp_credentials, states::DisabledReason, suppressions},
-    sending::ledger::Outcome,
+    sending::ledger::{Marking, Outcome, Verdict},
     tenancy::{Conn, SystemScope},
 };
 use serde_json::{Value as Json, json};
@@ -16,7 +16,7 @@ use super::{hook, until, verified};
 use crate::support::{
     World,
     campaign::*,
-    lane::{claim, with_bell, with_people},
+    lane::{claim, with_bell, with_ledger, with_people},
     world,
 };
 
@@ -123,6 +123,28 @@ async fn a_bounce_that_is_known_is_neither_told_nor_counted_again() {
         assert_eq!((w.number(told, [of_the_other.into()]).await, written(&w).await), (1, 1));
         let bounced = "SELECT bounced FROM campaign_totals WHERE campaign_id = $1";
         assert_eq!(w.number(bounced, [mine.campaign.into()]).await, 1);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn an_unsubscribe_that_is_found_at_the_mark_is_told_and_a_contact_that_is_gone_is_not() {
+    const SUPPRESSED: [u8; 32] = [1; 32];
+    with_people(2, |w, mine| async move {
+        let receiver = Receiver::start().await.unwrap();
+        hook(&w.alice, &receiver, "/hook", &["enrollment.unsubscribed"]).await;
+        let claimed = claim(&w, &mine, 2).await;
+        let suppress = "INSERT INTO suppressions (account_id, email_hash, created_at) VALUES ($1, $2, 0)";
+        w.sql(suppress, [mine.account.into(), SUPPRESSED.to_vec().into()]).await;
+        let gone = "UPDATE contacts SET deleted_at = 1 WHERE id = (SELECT contact_id FROM enrollments WHERE id = $1)";
+        w.sql(gone, [claimed[1].enrollment_id.into()]).await;
+        for (one, address) in [(&claimed[0], SUPPRESSED), (&claimed[1], [0; 32])] {
+            let mark = with_ledger(&w, async |ledger| ledger.mark(None, one.ticket(), address).await.unwrap());
+            assert!(matches!(mark.await, Marking::Stopped(Verdict::Skipped)));
+        }
+        let of_the_first = format!("%{}%", claimed[0].enrollment_id);
+        let told = "SELECT count(*) FROM webhook_deliveries WHERE payload LIKE $1";
+        assert_eq!((w.number(told, [of_the_first.into()]).await, written(&w).await), (1, 1));
     })
     .await;
 }
