@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use sea_orm::{ConnectionTrait, Database as SeaOrm, Statement};
+use tokio::process::Command;
 
 use crate::Error;
 
@@ -67,6 +68,17 @@ impl Database {
     /// What the database refuses.
     pub async fn run(&self, sql: &str) -> Result<(), Error> {
         run(&self.url, sql).await
+    }
+
+    /// Has everything written to the disk that is still on its way there.
+    ///
+    /// # Errors
+    /// What the database refuses: on a server of yours its user must be allowed to make checkpoints.
+    pub async fn settle(&self) -> Result<(), Error> {
+        let checkpoint = if self.made.is_some() { "CHECKPOINT" } else { "PRAGMA wal_checkpoint(TRUNCATE)" };
+        self.run(checkpoint).await?;
+        let synced = Command::new("sync").status().await?;
+        if synced.success() { Ok(()) } else { Err("sync failed".into()) }
     }
 
     /// Writes events for a webhook, as the application does when something happens.

@@ -42,7 +42,8 @@ impl Past<'_> {
         self.database.run(&batch).await
     }
 
-    /// Writes rows of these numbers into each table, and has the database look at them as its own maintenance would.
+    /// Writes rows of these numbers into each table, and has the database look at them as its own maintenance would. What
+    /// that owes to the disk is written when it returns: a past is long on the disk, and what is measured has it for itself.
     ///
     /// # Errors
     /// What the database refuses.
@@ -55,7 +56,8 @@ impl Past<'_> {
             }
             at = end;
         }
-        self.database.run("ANALYZE").await
+        self.database.run("ANALYZE").await?;
+        self.database.settle().await
     }
 
     fn statements(&self, from: u64, to: u64) -> [String; 3] {
