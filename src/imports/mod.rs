@@ -11,7 +11,7 @@ mod records;
 mod slice;
 mod upload;
 
-pub use slice::Reader;
+pub use slice::{Pace, Reader};
 pub use upload::{MOST_BYTES, Received, Refused, abandon, receive};
 
 use crate::{

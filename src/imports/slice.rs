@@ -1,7 +1,10 @@
 //! Reads a kept table a slice at a time, outside any transaction. What it holds is bounded: a piece of the text, a
-//! record, the contacts of a slice.
+//! record, the contacts of a slice and the text that the database is given of them.
 
-use std::time::Duration;
+use std::{
+    sync::atomic::{AtomicU64, Ordering},
+    time::Duration,
+};
 
 use uuid::Uuid;
 
@@ -42,7 +45,29 @@ pub struct Reader {
     position: Option<i64>,
     /// The number of its first row.
     index: u64,
-    rows: u64,
+}
+
+/// How many rows a slice has: what storing the last ones took says so, also to the one that is being read.
+#[derive(Debug)]
+pub struct Pace(AtomicU64);
+
+impl Default for Pace {
+    fn default() -> Self {
+        Self(AtomicU64::new(FIRST_ROWS))
+    }
+}
+
+impl Pace {
+    /// Makes later slices larger or smaller, after one of so many rows took so long to be stored.
+    pub fn learn(&self, rows: u64, took: Duration) {
+        if rows > 0 {
+            self.0.store(paced(rows, took).clamp(*ROWS.start(), *ROWS.end()), Ordering::Relaxed);
+        }
+    }
+
+    fn rows(&self) -> u64 {
+        self.0.load(Ordering::Relaxed)
+    }
 }
 
 impl Reader {
@@ -55,14 +80,6 @@ impl Reader {
             piece: None,
             position: Some(upload.position),
             index,
-            rows: FIRST_ROWS,
-        }
-    }
-
-    /// Makes later slices larger or smaller, after one of so many rows took so long to be stored.
-    pub fn pace(&mut self, rows: u64, took: Duration) {
-        if rows > 0 {
-            self.rows = paced(rows, took).clamp(*ROWS.start(), *ROWS.end());
         }
     }
 
@@ -70,19 +87,19 @@ impl Reader {
     ///
     /// # Errors
     /// What the database refuses; `internal_error` when a piece is missing, which may be because another runner read it.
-    pub async fn next(&mut self, scope: &Scope) -> ApiResult<Option<Slice>> {
+    pub async fn next(&mut self, scope: &Scope, pace: &Pace) -> ApiResult<Option<Slice>> {
         let Some(position) = self.position else { return Ok(None) };
-        let slice = self.slice(scope, position).await?;
+        let slice = self.slice(scope, pace, position).await?;
         self.position = (!slice.last).then_some(slice.to);
         self.index += slice.rows;
         Ok(Some(slice))
     }
 
-    async fn slice(&mut self, scope: &Scope, position: i64) -> ApiResult<Slice> {
+    async fn slice(&mut self, scope: &Scope, pace: &Pace, position: i64) -> ApiResult<Slice> {
         let (mut cutter, mut valid) = (Cutter::new(), Vec::new());
         let mut slice = Slice { from: position, to: position, ..Slice::default() };
         let mut at = position;
-        while !slice.last && !self.is_full(&slice) {
+        while !slice.last && !is_full(&slice, pace) {
             self.load(scope, at).await?;
             let (taken, cut) = cutter.take(self.rest(at));
             at += i64::try_from(taken).unwrap_or_default();
@@ -103,13 +120,9 @@ impl Reader {
                 tokio::task::yield_now().await;
             }
         }
-        slice.valid = Ready::new(valid)?;
+        let ready = tokio::task::spawn_blocking(|| Ready::new(valid)).await;
+        slice.valid = ready.map_err(ApiError::internal)??;
         Ok(slice)
-    }
-
-    fn is_full(&self, slice: &Slice) -> bool {
-        let bytes = usize::try_from(slice.to - slice.from).unwrap_or(usize::MAX);
-        slice.rows >= self.rows || bytes >= MOST_BYTES
     }
 
     /// Has the piece of a byte at hand. Behind the last byte of the text there is none.
@@ -133,6 +146,11 @@ impl Reader {
         let within = usize::try_from(at).unwrap_or_default() % CHUNK_BYTES;
         self.piece.as_ref().and_then(|(_, body)| body.get(within..)).unwrap_or_default()
     }
+}
+
+fn is_full(slice: &Slice, pace: &Pace) -> bool {
+    let bytes = usize::try_from(slice.to - slice.from).unwrap_or(usize::MAX);
+    slice.rows >= pace.rows() || bytes >= MOST_BYTES
 }
 
 /// Adds a row.

@@ -92,7 +92,7 @@ fn unfit_name(text: &str) -> Option<Reason> {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Ready {
     rows: Vec<Keyed>,
-    /// [`PER_STATEMENT`] rows of each as the database takes them, for accounts without suppressions.
+    /// [`PER_STATEMENT`] of them each as the database takes them where none is suppressed.
     lists: Vec<String>,
 }
 
@@ -101,7 +101,7 @@ impl Ready {
     /// for those that are added, each in their order. Of two equal ones the first stays the first.
     ///
     /// # Errors
-    /// None that is known.
+    /// `internal_error`: none is known.
     pub fn new(contacts: Vec<NewContact>) -> ApiResult<Self> {
         let mut rows: Vec<Keyed> = contacts.into_iter().map(Keyed::new).collect();
         rows.sort_by(|one, other| one.key.cmp(&other.key));
@@ -140,8 +140,11 @@ pub async fn insert(
         }
     }
     let mut inserted = 0;
-    for (chunk, list) in rows.chunks(PER_STATEMENT).zip(lists) {
-        let list = if suppressing { listed(chunk, &suppressed(scope, key, chunk).await?)? } else { list };
+    for (chunk, mut list) in rows.chunks(PER_STATEMENT).zip(lists) {
+        let unsubscribed = if suppressing { suppressed(scope, key, chunk).await? } else { HashMap::new() };
+        if !unsubscribed.is_empty() {
+            list = listed(chunk, &unsubscribed)?;
+        }
         inserted += scope.execute(&sql, [contact_import_id.into(), now.micros().into(), list.into()]).await?;
     }
     Ok(inserted)
@@ -227,7 +230,7 @@ pub struct Rare {
     /// The account has suppressions.
     suppressing: bool,
     /// It has a deleted import, whose contacts may still hold addresses.
-    freeing: bool,
+    pub(super) freeing: bool,
 }
 
 impl Rare {
@@ -270,7 +273,7 @@ pub async fn release_addresses(
         format!(
             "id IN (SELECT id FROM contacts WHERE account_id = $1 AND email_key IN \
              (SELECT value FROM jsonb_array_elements_text($3::jsonb) AS list(value)) AND {of_deleted} \
-             ORDER BY email_key FOR UPDATE)"
+             ORDER BY email_key COLLATE \"C\" FOR UPDATE)"
         )
     } else {
         format!("email_key IN (SELECT value FROM json_each($3) AS list) AND {of_deleted}")

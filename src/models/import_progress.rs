@@ -46,7 +46,7 @@ pub struct Slice {
 }
 
 /// A slice whose contacts are in the database, in a transaction that is to note them.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Debug, PartialEq, Eq)]
 pub struct Stored {
     import_id: Uuid,
     upload_id: Uuid,
@@ -90,16 +90,17 @@ pub async fn create(
     Ok(import)
 }
 
-/// Adds the contacts of a slice, which the slice before it need not have been noted for: of equal addresses the one that
-/// comes first in the table is kept, because whoever adds one again waits for the transaction that added it.
+/// Adds the contacts of a slice; the slice before it may still be uncommitted. Of equal addresses the one that comes first in
+/// the table is kept, because whoever adds one again waits for the transaction that added it.
 ///
-/// Nothing waits for the account, the import or the upload, or makes others wait for them, so that this may go on beside
-/// [`note`] of the slice before it. Only the two together, in one transaction, store a slice.
+/// Takes no lock on the account, the import or the upload, so that this may go on beside [`note_slice`] of the slice before:
+/// only where addresses are freed, which others may be locking, the account comes first, and this waits. The two together,
+/// in one transaction, store a slice.
 ///
 /// # Errors
 /// `not_found` when the table was read to its end, `contact_import_not_found` when the import was deleted; what the
 /// database refuses.
-pub async fn store(
+pub async fn store_contacts(
     scope: &Scope,
     key: &SuppressionKey,
     upload_id: Uuid,
@@ -113,6 +114,9 @@ pub async fn store(
     let Slice { from, to, rows: _, valid, left_out, last } = slice;
     let given = count(valid.len());
     let rare = Rare::ask(scope).await?;
+    if rare.freeing {
+        accounts::hold(scope).await?;
+    }
     let inserted = contact_rows::insert(scope, key, import_id, valid, rare, now).await?;
     let inserted = i64::try_from(inserted).unwrap_or(i64::MAX);
     Ok(Stored { import_id, upload_id, from, to, last, given, inserted, left_out })
@@ -122,8 +126,8 @@ pub async fn store(
 /// over the import to its upload.
 ///
 /// # Errors
-/// As of [`store`].
-pub async fn note(scope: &Scope, stored: Stored) -> ApiResult<Progress> {
+/// As of [`store_contacts`].
+pub async fn note_slice(scope: &Scope, stored: Stored) -> ApiResult<Progress> {
     if !accounts::hold(scope).await? {
         return Err(ApiError::new(Code::ContactImportNotFound));
     }

@@ -11,13 +11,14 @@ use futures_util::{FutureExt, future::BoxFuture};
 use loco_rs::{Result, app::AppContext, prelude::BackgroundWorker};
 use serde::{Deserialize, Serialize};
 use serde_json::Value as Json;
+use tokio::sync::{Semaphore, mpsc};
 use uuid::Uuid;
 
 use crate::{
     clock::Timestamp,
     db::{self, WriteTx},
     errors::{ApiError, ApiResult, Code},
-    imports::{READING, Reader},
+    imports::{Pace, READING, Reader},
     models::{
         contact_imports, contact_rows,
         import_progress::{self, Progress, Slice, Stored},
@@ -84,6 +85,10 @@ async fn read(state: &AppState, args: Args) -> ApiResult<()> {
     }
 }
 
+/// So many imports of a process may have a second transaction open; the others store a slice when the one before it is
+/// committed, and leave connections to requests.
+static AHEAD: Semaphore = Semaphore::const_new(4);
+
 /// A slice whose contacts are stored, in a transaction that is open.
 struct Open {
     tx: Arc<WriteTx>,
@@ -94,8 +99,7 @@ struct Open {
     took: Duration,
 }
 
-/// Reads on from where an upload stands. While a slice is noted and committed, the one behind it is stored, and a third is
-/// read.
+/// Reads on from where an upload stands, and stores what was read.
 async fn read_on(
     state: &AppState,
     args: Args,
@@ -103,23 +107,46 @@ async fn read_on(
     upload: &import_uploads::Model,
     index: u64,
 ) -> ApiResult<Progress> {
-    let mut reader = Reader::new(upload, index);
-    let mut read = db::in_time(reader.next(scope)).await;
+    let (pace, (sender, slices)) = (Pace::default(), mpsc::channel(1));
+    let reading = async {
+        let mut reader = Reader::new(upload, index);
+        while let Ok(place) = sender.reserve().await {
+            place.send(db::in_time(reader.next(scope, &pace)).await);
+        }
+        std::future::pending().await
+    };
+    tokio::select! {
+        progress = store_all(state, args, slices, &pace) => progress,
+        progress = reading => progress,
+    }
+}
+
+/// While a slice is noted and committed, the one behind it is stored. No transaction waits for a slice to be read.
+async fn store_all(
+    state: &AppState,
+    args: Args,
+    mut slices: mpsc::Receiver<ApiResult<Option<Slice>>>,
+    pace: &Pace,
+) -> ApiResult<Progress> {
     let mut open = None;
     loop {
-        let (closed, opened, next) = tokio::join!(
-            db::in_time(close(open)),
-            db::in_time(async { store(state, args, read?).await }),
-            db::in_time(reader.next(scope)),
-        );
+        let closing = db::in_time(close(open));
+        let storing = async {
+            let slice = slices.recv().await.transpose()?.flatten();
+            db::in_time(store(state, args, slice)).await
+        };
+        let (closed, opened) = match AHEAD.try_acquire() {
+            Ok(_ahead) => tokio::join!(closing, storing),
+            Err(_) => (closing.await, storing.await),
+        };
         // Who was overtaken may have found nothing to read: that comes first.
         if let Some((progress, rows, took)) = closed? {
             if progress != Progress::GoesOn {
                 return Ok(progress);
             }
-            reader.pace(rows, took);
+            pace.learn(rows, took);
         }
-        (open, read) = (opened?, next);
+        open = opened?;
     }
 }
 
@@ -132,16 +159,17 @@ async fn store(state: &AppState, args: Args, slice: Option<Slice>) -> ApiResult<
     contact_rows::check_late(&system).await?;
     let scope = system.account(args.account_id);
     let (rows, key) = (slice.rows, &state.suppression_key);
-    let stored = import_progress::store(&scope, key, args.import_upload_id, slice, Timestamp::now()).await?;
+    let upload_id = args.import_upload_id;
+    let stored = import_progress::store_contacts(&scope, key, upload_id, slice, Timestamp::now()).await?;
     Ok(Some(Open { tx, scope, stored, rows, took: begun.elapsed() }))
 }
 
-/// Notes a slice that is stored, and commits both; answers also its rows, and for how long the database was at work on it.
-/// What was overtaken is undone.
+/// Notes a slice that is stored, and commits both; answers also its rows, and how long the two took, without what it waited
+/// between them for the slice before it. What was overtaken is undone.
 async fn close(open: Option<Open>) -> ApiResult<Option<(Progress, u64, Duration)>> {
     let Some(Open { tx, scope, stored, rows, took }) = open else { return Ok(None) };
     let begun = Instant::now();
-    let progress = import_progress::note(&scope, stored).await?;
+    let progress = import_progress::note_slice(&scope, stored).await?;
     if progress != Progress::Overtaken {
         points::reach("import_before_commit");
         drop(scope);

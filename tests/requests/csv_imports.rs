@@ -6,7 +6,7 @@ use ampout::{
     clock::Timestamp,
     engine::Doorbell,
     errors::Code,
-    imports::Reader,
+    imports::{Pace, Reader},
     jobs::DbQueue,
     models::{
         import_progress::{self, Progress, Slice},
@@ -232,8 +232,8 @@ async fn slices(w: &World, owner: &Client) -> (Uuid, Vec<Slice>) {
     let scope = scope(w, owner);
     let id = w.ids("SELECT id FROM import_uploads", []).await[0];
     let row = scope.get::<import_uploads::Entity>(id).await.unwrap();
-    let (mut reader, mut slices) = (Reader::new(&row, 0), Vec::new());
-    while let Some(slice) = reader.next(&scope).await.unwrap() {
+    let (mut reader, pace, mut slices) = (Reader::new(&row, 0), Pace::default(), Vec::new());
+    while let Some(slice) = reader.next(&scope, &pace).await.unwrap() {
         slices.push(slice);
     }
     (id, slices)
@@ -245,8 +245,8 @@ async fn store(w: &World, owner: &Client, upload_id: Uuid, slice: &Slice) -> Res
     let tx = Arc::new(state.db.begin().await.unwrap());
     let scope = SystemScope::new(Conn::Tx(Arc::clone(&tx))).account(owner.account_id.parse().unwrap());
     let (key, now) = (&state.suppression_key, Timestamp::now());
-    let stored = import_progress::store(&scope, key, upload_id, slice.clone(), now).await;
-    let progress = import_progress::note(&scope, stored.map_err(|error| error.code)?).await;
+    let stored = import_progress::store_contacts(&scope, key, upload_id, slice.clone(), now).await;
+    let progress = import_progress::note_slice(&scope, stored.map_err(|error| error.code)?).await;
     let progress = progress.map_err(|error| error.code)?;
     drop(scope);
     if progress != Progress::Overtaken {

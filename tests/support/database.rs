@@ -102,7 +102,7 @@ async fn template() -> &'static str {
 
 /// More than a test takes.
 const BEFORE_MIDNIGHT: Duration = Duration::from_secs(30);
-/// A month has so much of its own when a test begins.
+/// A test begins so long behind it: some need a little of their month to lie in the past.
 const BEHIND_MIDNIGHT: Duration = Duration::from_secs(4);
 
 /// Limits count by UTC days and months: what begins just before one ends would be counted in two, and begins behind it.
