@@ -236,6 +236,16 @@ mod tests {
     }
 
     #[test]
+    fn what_keeps_the_file_from_being_read_is_told() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("file");
+        fs::write(&file, "").unwrap();
+        let read = MasterKeys::load_or_create(&file.join("master.key"));
+        let Err(MasterKeyError::File { cause, .. }) = read else { unreachable!("{read:?}") };
+        assert_eq!(cause.kind(), io::ErrorKind::NotADirectory);
+    }
+
+    #[test]
     fn a_broken_file_is_an_error_and_stays_as_it_is() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("master.key");

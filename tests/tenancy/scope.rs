@@ -1,12 +1,98 @@
-//! What a scope refuses to run, and what it puts into one statement.
+//! What a scope refuses to run, what it puts into one statement, and which rows its statements meet.
 
 use ampout::{
     clock::{Timestamp, new_id},
-    models::_entities::outreaches,
-    tenancy::{Conn, SystemScope},
+    models::_entities::outreaches::{self, ActiveModel, Column, Entity},
+    tenancy::{Conn, Scope, SystemScope},
 };
+use sea_orm::{Set, sea_query::Expr};
+use uuid::Uuid;
 
-use crate::support::world;
+use crate::support::{Client, World, held::Held, world};
+
+fn everybody(w: &World) -> SystemScope {
+    SystemScope::new(Conn::Pool(w.ctx.db.clone()))
+}
+
+fn scope_of(w: &World, client: &Client) -> Scope {
+    everybody(w).account(client.account_id.parse().unwrap())
+}
+
+/// An outreach of the account.
+async fn outreach(scope: &Scope) -> Uuid {
+    let id = new_id();
+    let row = outreaches::Model {
+        id,
+        account_id: scope.account_id(),
+        name: "outreach".into(),
+        unique_contacts: false,
+        created_at: Timestamp::from_seconds(1_700_000_000),
+    };
+    scope.insert::<Entity>(row).await.unwrap();
+    id
+}
+
+#[tokio::test]
+async fn finding_changing_and_deleting_meet_rows_of_the_account_only() {
+    world(|w| async move {
+        let (mine, theirs) = (scope_of(&w, &w.alice), scope_of(&w, &w.bob));
+        let (first, second) = (outreach(&mine).await, outreach(&mine).await);
+        let other = outreach(&theirs).await;
+        for id in [first, second] {
+            assert_eq!(mine.get::<Entity>(id).await.unwrap().id, id);
+        }
+        assert!(mine.get::<Entity>(other).await.is_err() && mine.lock::<Entity>(other).await.is_err());
+        let found = [mine.find::<Entity>(), mine.find_hidden::<Entity>()];
+        for rows in found {
+            assert_eq!(rows.all(&mine.db()).await.unwrap().len(), 2);
+        }
+        let renamed =
+            |name: &'static str| w.number("SELECT count(*) FROM outreaches WHERE name = $1", [name.into()]);
+        let change = |name: &str| ActiveModel { name: Set(name.into()), ..Default::default() };
+        mine.save::<Entity>(second, change("one")).await.unwrap();
+        mine.save::<Entity>(other, change("one")).await.unwrap();
+        assert_eq!(renamed("one").await, 1, "the row that was named, when it is the account's");
+        let all = mine.update::<Entity>().col_expr(Column::Name, Expr::value("all"));
+        all.exec(&mine.db()).await.unwrap();
+        assert_eq!(renamed("all").await, 2);
+        mine.delete::<Entity>().exec(&mine.db()).await.unwrap();
+        assert_eq!(w.number("SELECT count(*) FROM outreaches", []).await, 1);
+        assert!(theirs.get::<Entity>(other).await.is_ok());
+    })
+    .await;
+}
+
+/// Whether a statement on another connection gets the row in this way without waiting.
+async fn is_free(w: &World, id: Uuid, way: &str) -> bool {
+    let sql = format!("SELECT id FROM outreaches WHERE id = $1 FOR {way} NOWAIT");
+    everybody(w).query(&sql, [id.into()]).await.is_ok()
+}
+
+/// PostgreSQL locks rows; SQLite, where `Held` is none, lets one writer in at a time.
+#[tokio::test]
+async fn a_locked_row_is_held_until_the_end_and_may_be_referred_to_if_its_key_is_left() {
+    world(|w| async move {
+        let mine = scope_of(&w, &w.alice);
+        let id = outreach(&mine).await;
+        assert_eq!(mine.lock::<Entity>(id).await.unwrap().id, id);
+        assert_eq!(mine.lock_but_key::<Entity>(id).await.unwrap().id, id);
+        for with_key in [true, false] {
+            let Some(held) = Held::begin(&w).await else { return };
+            let scope = held.system.account(mine.account_id());
+            if with_key {
+                scope.lock::<Entity>(id).await.unwrap();
+            } else {
+                scope.lock_but_key::<Entity>(id).await.unwrap();
+            }
+            drop(scope);
+            assert!(!is_free(&w, id, "SHARE").await, "key too: {with_key}");
+            assert_eq!(is_free(&w, id, "KEY SHARE").await, !with_key, "what refers to it");
+            held.commit().await;
+            assert!(is_free(&w, id, "UPDATE").await);
+        }
+    })
+    .await;
+}
 
 #[tokio::test]
 async fn a_statement_that_does_not_name_the_account_is_refused() {
