@@ -5,7 +5,7 @@ use ampout::{
     models::_entities::outreaches::{self, ActiveModel, Column, Entity},
     tenancy::{Conn, Scope, SystemScope},
 };
-use sea_orm::{Set, sea_query::Expr};
+use sea_orm::{DbErr, Set, sea_query::Expr};
 use uuid::Uuid;
 
 use crate::support::{Client, World, held::Held, world};
@@ -137,6 +137,23 @@ async fn any_number_of_rows_is_added_for_the_account_and_for_no_other() {
             w.number("SELECT count(*) FROM outreaches WHERE account_id = $1", [account.into()])
         };
         assert_eq!((of(scope.account_id()).await, of(bob).await), (14_000, 0), "whatever the rows say");
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn what_is_begun_for_every_account_and_fails_is_undone() {
+    world(|w| async move {
+        let renamed = async |fails: bool| {
+            let done = SystemScope::in_transaction(&w.db(), async |system| {
+                let changed = system.execute("UPDATE api_keys SET label = 'renamed'", []).await?;
+                if fails { Err(DbErr::Custom("stopped half-way".into())) } else { Ok(changed) }
+            })
+            .await;
+            (done.ok(), w.number("SELECT count(*) FROM api_keys WHERE label = 'renamed'", []).await)
+        };
+        assert_eq!(renamed(true).await, (None, 0));
+        assert_eq!(renamed(false).await, (Some(2), 2));
     })
     .await;
 }
