@@ -77,26 +77,42 @@ async fn a_campaign_that_waits_between_messages_has_a_single_connection() {
     .await;
 }
 
-/// A lane whose first message is held at the sink while its second connection comes to nothing. Answers how the sink then
-/// stands, and the campaign.
-async fn with_a_second_that_fails(w: &World, second: impl FnOnce(&Sink, &Hold)) -> (Sink, Vec<String>) {
-    let sink = Sink::builder().auth("user", "secret").start().await.unwrap();
-    let people = addresses("ok", 2 * BURST + 20);
+/// A lane at work on two connections, each held at the sink.
+struct Two {
+    sink: Sink,
+    people: Vec<String>,
+    id: String,
+    engine: Engine,
+    first: Hold,
+    second: Hold,
+}
+
+/// The first is held at the end of its second claim, the second at this point.
+async fn on_two(w: &World, sink: Sink, people: usize, at: Point, which: fn(&[String]) -> Matcher) -> Two {
+    let people = addresses("ok", people);
     enrolled(&w.bob, &campaign(&[credential(&sink, "two@sender.test")], 1), &people).await;
     let first = at_the_end_of_its_second_claim(&sink, &people);
-    let another = sink.hold(Point::AfterConnect, Matcher::Connection(2));
+    let second = sink.hold(at, which(&people));
     let id = dispatched(&w.alice, &campaign(&[credential(&sink, "one@sender.test")], 1), &people).await;
     let engine = Engine::start(&w.ctx);
     first.reached(DEADLINE).await.unwrap();
-    another.reached(DEADLINE).await.unwrap();
-    second(&sink, &another);
+    second.reached(DEADLINE).await.unwrap();
+    Two { sink, people, id, engine, first, second }
+}
+
+/// A lane whose first message is held at the sink while its second connection comes to nothing. Answers how the sink then
+/// stands, and the campaign.
+async fn with_a_second_that_fails(w: &World, fail: impl FnOnce(&Sink, &Hold)) -> (Sink, Vec<String>) {
+    let sink = Sink::builder().auth("user", "secret").start().await.unwrap();
+    let two = on_two(w, sink, 2 * BURST + 20, Point::AfterConnect, |_| Matcher::Connection(2)).await;
+    fail(&two.sink, &two.second);
     let left = "SELECT count(*) FROM deliveries WHERE state IN ('claimed', 'sending')";
     let given_back = eventually(DEADLINE, || async { (w.number(left, []).await == 1).then_some(()) });
     given_back.await.unwrap();
-    first.release();
-    until_status(&w.alice, &id, "completed").await;
-    engine.stop().await;
-    (sink, people)
+    two.first.release();
+    until_status(&w.alice, &two.id, "completed").await;
+    two.engine.stop().await;
+    (two.sink, two.people)
 }
 
 async fn nothing_is_held(w: &World) {
@@ -183,14 +199,8 @@ async fn one_that_is_not_let_in_is_not_waited_for() {
     world(|w| async move {
         plans_are_large(&w).await;
         let sink = Sink::start().await.unwrap();
-        let people = addresses("ok", 2 * BURST + 20);
-        enrolled(&w.bob, &campaign(&[credential(&sink, "two@sender.test")], 1), &people).await;
-        let first = at_the_end_of_its_second_claim(&sink, &people);
-        let second = sink.hold(Point::AfterConnect, Matcher::Connection(2));
-        let id = dispatched(&w.alice, &campaign(&[credential(&sink, "one@sender.test")], 1), &people).await;
-        let engine = Engine::start(&w.ctx);
-        first.reached(DEADLINE).await.unwrap();
-        second.reached(DEADLINE).await.unwrap();
+        let two = on_two(&w, sink, 2 * BURST + 20, Point::AfterConnect, |_| Matcher::Connection(2)).await;
+        let Two { sink, id, engine, first, second: _second, .. } = two;
         first.release();
         until_status(&w.alice, &id, "completed").await;
         engine.stop().await;
@@ -209,14 +219,9 @@ async fn one_that_is_at_work_is_waited_for_when_the_first_has_ended() {
     world(|w| async move {
         plans_are_large(&w).await;
         let sink = Sink::start().await.unwrap();
-        let people = addresses("ok", 2 * BURST + 20);
-        enrolled(&w.bob, &campaign(&[credential(&sink, "two@sender.test")], 1), &people).await;
-        let first = at_the_end_of_its_second_claim(&sink, &people);
-        let second = sink.hold(Point::AfterRcpt, Matcher::recipient(&people[2 * BURST + 1]));
-        let id = dispatched(&w.alice, &campaign(&[credential(&sink, "one@sender.test")], 1), &people).await;
-        let engine = Engine::start(&w.ctx);
-        first.reached(DEADLINE).await.unwrap();
-        second.reached(DEADLINE).await.unwrap();
+        let behind_the_first = |people: &[String]| Matcher::recipient(&people[2 * BURST + 1]);
+        let two = on_two(&w, sink, 2 * BURST + 20, Point::AfterRcpt, behind_the_first).await;
+        let Two { sink, id, engine, first, second, .. } = two;
         first.release();
         let ended = eventually(DEADLINE, || async { sink.connections()[0].closed_at });
         ended.await.unwrap();
@@ -234,14 +239,8 @@ async fn once_a_campaign_waits_between_messages_the_first_goes_on_alone() {
     world(|w| async move {
         plans_are_large(&w).await;
         let sink = Sink::start().await.unwrap();
-        let people = addresses("ok", 4 * BURST);
-        enrolled(&w.bob, &campaign(&[credential(&sink, "two@sender.test")], 1), &people).await;
-        let first = at_the_end_of_its_second_claim(&sink, &people);
-        let second = sink.hold(Point::AfterDot, Matcher::Connection(2));
-        let id = dispatched(&w.alice, &campaign(&[credential(&sink, "one@sender.test")], 1), &people).await;
-        let engine = Engine::start(&w.ctx);
-        first.reached(DEADLINE).await.unwrap();
-        second.reached(DEADLINE).await.unwrap();
+        let two = on_two(&w, sink, 4 * BURST, Point::AfterDot, |_| Matcher::Connection(2)).await;
+        let Two { sink, id, engine, first, second, .. } = two;
         let slower = json!({ "campaign": { "min_wait_seconds": 600, "max_wait_seconds": 600 } });
         w.alice.patch(&format!("/campaigns/{id}"), &slower).await.assert_status_ok();
         second.release();
