@@ -11,6 +11,7 @@ use ampout::clock::Timestamp;
 use migration::{Migrator, MigratorTrait};
 use sea_orm::{ConnectionTrait, DbErr, Statement};
 use sha2::{Digest, Sha256};
+use testkit::wait::eventually;
 use tokio::sync::OnceCell;
 
 static TEMPLATE: OnceCell<String> = OnceCell::const_new();
@@ -107,9 +108,14 @@ const BEHIND_MIDNIGHT: Duration = Duration::from_secs(4);
 
 /// Limits count by UTC days and months: what begins just before one ends would be counted in two, and begins behind it.
 async fn away_from_midnight() {
-    let now = Timestamp::now();
-    let midnight = Timestamp::from_day(now.plus(BEFORE_MIDNIGHT).day());
-    tokio::time::sleep(midnight.plus(BEHIND_MIDNIGHT).since(now)).await;
+    let longest = BEFORE_MIDNIGHT + 2 * BEHIND_MIDNIGHT;
+    eventually(longest, || async {
+        let now = Timestamp::now();
+        let midnight = Timestamp::from_day(now.plus(BEFORE_MIDNIGHT).day());
+        (midnight.plus(BEHIND_MIDNIGHT) <= now).then_some(())
+    })
+    .await
+    .unwrap();
 }
 
 /// A fresh, migrated database; removed by [`Database::remove`].
