@@ -97,8 +97,9 @@ pub struct Ready {
 }
 
 impl Ready {
-    /// Two who share the account's addresses wait for each other in one direction only: first for those that are freed, then
-    /// for those that are added, each in their order. Of two equal ones the first stays the first.
+    /// Puts them in the order of their addresses and spells them out. Two who share the account's addresses so wait for each
+    /// other in one direction only: first for those that are freed, then for those that are added. Of two equal ones the
+    /// first stays the first.
     ///
     /// # Errors
     /// `internal_error`: none is known.
