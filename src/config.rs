@@ -112,6 +112,8 @@ pub struct EngineSettings {
     pub poll: Duration,
     /// How long a process may be silent before what it holds is void.
     pub dead_after: Duration,
+    /// Whether messages go out as chunks (RFC 3030) where the mail server offers that.
+    pub chunking: bool,
     /// How long to wait for the reply to the final dot.
     pub final_reply: Duration,
     /// How long a stopping process may take to finish what is marked.
@@ -141,6 +143,7 @@ struct Raw {
     engine_connections: String,
     engine_poll_ms: String,
     engine_dead_after_seconds: String,
+    smtp_chunking: String,
     smtp_final_reply_seconds: String,
     shutdown_seconds: String,
     inbox_poll_seconds: String,
@@ -234,6 +237,7 @@ impl Settings {
                 connections: number("ENGINE_CONNECTIONS", &raw.engine_connections, 1, 100)?,
                 poll: Duration::from_millis(number("ENGINE_POLL_MS", &raw.engine_poll_ms, 10, 60_000)?),
                 dead_after: seconds("ENGINE_DEAD_AFTER_SECONDS", &raw.engine_dead_after_seconds, 2, 3_600)?,
+                chunking: switch("SMTP_CHUNKING", &raw.smtp_chunking)?,
                 final_reply: seconds("SMTP_FINAL_REPLY_SECONDS", &raw.smtp_final_reply_seconds, 1, 3_600)?,
                 shutdown: seconds("SHUTDOWN_SECONDS", &raw.shutdown_seconds, 1, 3_600)?,
                 turn: LANE_TURN,

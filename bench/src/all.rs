@@ -38,7 +38,7 @@ struct Benchmark {
 type Row = (&'static str, &'static str, &'static str, &'static str);
 
 /// In the order of their weight.
-const BENCHMARKS: [Benchmark; 11] = [
+const BENCHMARKS: [Benchmark; 13] = [
     Benchmark {
         name: "campaign",
         command: &["ceiling", "--messages", "20000"],
@@ -54,7 +54,7 @@ const BENCHMARKS: [Benchmark; 11] = [
     },
     Benchmark {
         name: "single",
-        command: &["campaign", "--messages", "20000", "--connections", "1"],
+        command: &["campaign", "--connections", "1", "--messages", "20000"],
         small: "2000",
         once: false,
         rows: &[
@@ -63,12 +63,33 @@ const BENCHMARKS: [Benchmark; 11] = [
         ],
     },
     Benchmark {
+        name: "data",
+        command: &["ceiling", "--data", "--messages", "20000"],
+        small: "2000",
+        once: false,
+        rows: &[
+            ("campaign messages to a server without CHUNKING, 10 lanes", "", "messages_per_second", "/s"),
+            ("… CPU per message, the application's", "", "cpu_ms_per_message", " ms"),
+            ("… with the database's", "", "with_database", " ms"),
+        ],
+    },
+    Benchmark {
         name: "rtt",
-        command: &["campaign", "--rtt", "20", "--messages", "5000", "--connections", "1"],
+        command: &["campaign", "--rtt", "20", "--connections", "1", "--messages", "5000"],
         small: "1000",
         once: false,
         rows: &[
             ("the same with a round trip of 20 ms", "", "messages_per_second", "/s"),
+            ("… against a client that waits for every reply", "≥ 1.5 ×", "times_the_waiting_client", " ×"),
+        ],
+    },
+    Benchmark {
+        name: "rtt_data",
+        command: &["campaign", "--data", "--rtt", "20", "--connections", "1", "--messages", "5000"],
+        small: "1000",
+        once: false,
+        rows: &[
+            ("the same with 20 ms, to a server without CHUNKING", "", "messages_per_second", "/s"),
             ("… against a client that waits for every reply", "≥ 1.5 ×", "times_the_waiting_client", " ×"),
         ],
     },

@@ -11,11 +11,11 @@ use serde_json::{Value, json};
 use testkit::{
     api::{Api, Error, number, text},
     proxy::Proxy,
-    sink::{Keep, Sink},
+    sink::Sink,
     wait::eventually,
 };
 
-use crate::{app::App, people, process::Used, say, waiting};
+use crate::{app::App, mail, people, process::Used, say, waiting};
 
 /// As many as are enrolled at once, while the client waits.
 const CHUNK: u64 = 10_000;
@@ -37,6 +37,19 @@ pub struct Arguments {
     /// A round trip to the mail server in milliseconds, half of it each way, beside a client that waits for each reply.
     #[arg(long, default_value_t = 0)]
     rtt: u64,
+    /// The mail server takes no chunks: each message waits for the answer to DATA.
+    #[arg(long)]
+    data: bool,
+}
+
+impl Arguments {
+    /// The mail server that is sent to.
+    ///
+    /// # Errors
+    /// No port could be listened on.
+    pub async fn server(&self) -> Result<Sink, Error> {
+        if self.data { mail::server_without_chunks().await } else { mail::server().await }
+    }
 }
 
 /// How it went.
@@ -64,7 +77,7 @@ impl Sent {
 /// # Errors
 /// A call that failed, or a contact that did not get exactly one message.
 pub async fn measure(arguments: Arguments, app: &App) -> Result<(), Error> {
-    let sink = Sink::builder().keep(Keep::Tally).start().await?;
+    let sink = arguments.server().await?;
     let each_way = Duration::from_micros(arguments.rtt * 500);
     let line = delayed(sink.address(), each_way).await?;
     let port = line.as_ref().map_or_else(|| sink.port(), Proxy::port);

@@ -3,20 +3,17 @@
 
 use std::time::Instant;
 
-use testkit::{
-    api::Error,
-    sink::{Keep, Sink},
-};
+use testkit::api::Error;
 use tokio::process::Command;
 
-use crate::{app::App, campaign, say};
+use crate::{app::App, campaign, mail, say};
 
 /// Sends both, and says how they compare.
 ///
 /// # Errors
 /// A call that failed, `smtp-source` is missing, or a contact did not get exactly one message.
 pub async fn measure(arguments: campaign::Arguments, app: &App) -> Result<(), Error> {
-    let sink = Sink::builder().keep(Keep::Tally).start().await?;
+    let sink = arguments.server().await?;
     let sent = campaign::send(arguments, app, &sink, sink.port()).await?;
     campaign::report(arguments, app.database.kind(), &sent)?;
     let ceiling = source(arguments, arguments.messages, sent.bytes).await?;
@@ -26,7 +23,7 @@ pub async fn measure(arguments: campaign::Arguments, app: &App) -> Result<(), Er
 
 /// Messages per second of `smtp-source`, counted at a sink like the campaign's.
 async fn source(arguments: campaign::Arguments, messages: u64, bytes: u64) -> Result<f64, Error> {
-    let sink = Sink::builder().keep(Keep::Tally).start().await?;
+    let sink = mail::server().await?;
     let begun = Instant::now();
     let ran = Command::new("/usr/sbin/smtp-source")
         .args([

@@ -5,12 +5,9 @@ use std::time::Instant;
 
 use clap::Args;
 use serde_json::json;
-use testkit::{
-    api::{Error, number, text},
-    sink::{Keep, Sink},
-};
+use testkit::api::{Error, number, text};
 
-use crate::{app::App, campaign, people, process::Usage, say};
+use crate::{app::App, campaign, mail, people, process::Usage, say};
 
 /// What is enrolled.
 #[derive(Clone, Copy, Debug, Args)]
@@ -29,7 +26,7 @@ pub struct Arguments {
 /// A call that failed, or a contact that was left out.
 pub async fn measure(arguments: Arguments, app: &App) -> Result<(), Error> {
     let Arguments { contacts, batch_size } = arguments;
-    let sink = Sink::builder().keep(Keep::Tally).start().await?;
+    let sink = mail::server().await?;
     let (api, _) = people::sign_up(app.api()?).await?;
     // One more was imported.
     let filled = people::fill(&api, app, contacts - 1).await?;

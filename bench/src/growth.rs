@@ -6,14 +6,14 @@ use std::time::{Duration, Instant};
 use clap::Args;
 use testkit::{
     api::{Error, text},
-    sink::{Keep, Sink},
+    sink::Sink,
 };
 
 use crate::{
     app::App,
     campaign::{self, Prepared},
     fill::Past,
-    say,
+    mail, say,
 };
 
 /// Messages that are sent at each size: claims of fifty each, by one lane.
@@ -34,7 +34,7 @@ pub struct Arguments {
 /// # Errors
 /// A call that failed, or not everything came.
 pub async fn measure(arguments: Arguments, app: &App) -> Result<(), Error> {
-    let sink = Sink::builder().keep(Keep::Tally).start().await?;
+    let sink = mail::server().await?;
     let prepared = campaign::prepare(app.api()?, 0, 1, sink.port()).await?;
     let account = text(&prepared.api.get("/account").await?, "/id")?;
     let credential = text(&prepared.seen().await?, "/credentials/0/id")?;

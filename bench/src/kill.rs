@@ -5,13 +5,9 @@ use std::time::{Duration, Instant};
 
 use clap::Args;
 use rand::Rng;
-use testkit::{
-    api::Error,
-    sink::{Keep, Sink},
-    wait::eventually,
-};
+use testkit::{api::Error, wait::eventually};
 
-use crate::{app::App, campaign, say};
+use crate::{app::App, campaign, mail, say};
 
 /// A killed process is taken for dead soon: nobody waits for the usual 30 seconds.
 pub const VARIABLES: [(&str, &str); 1] = [("ENGINE_DEAD_AFTER_SECONDS", "3")];
@@ -36,7 +32,7 @@ pub struct Arguments {
 /// A call that failed, or something was lost, doubled, or uncertain without a connection that it was on.
 pub async fn measure(arguments: Arguments, app: &mut App) -> Result<(), Error> {
     let Arguments { messages, lanes, kills } = arguments;
-    let sink = Sink::builder().keep(Keep::Tally).start().await?;
+    let sink = mail::server().await?;
     let prepared = campaign::prepare(app.api()?, messages, lanes, sink.port()).await?;
     let begun = Instant::now();
     prepared.dispatch().await?;

@@ -6,14 +6,13 @@ use std::time::Duration;
 use serde_json::{Value, json};
 use testkit::{
     api::{Error, text},
-    sink::{Keep, Sink},
     wait::eventually,
 };
 
 use crate::{
     app::App,
     campaign::{self, Prepared},
-    say,
+    mail, say,
 };
 
 /// Lanes that each of the two processes may work at a time.
@@ -56,7 +55,7 @@ pub async fn measure(app: &App) -> Result<(), Error> {
 
 /// What came until everybody waits for this reason.
 async fn reached(app: &App, lanes: u16, daily: Option<u64>, reason: &str) -> Result<u64, Error> {
-    let sink = Sink::builder().keep(Keep::Tally).start().await?;
+    let sink = mail::server().await?;
     let api = app.api()?;
     let account = api.post("/signup", &json!({ "email": format!("{reason}@example.com") })).await?;
     let api = api.with_key(text(&account, "/api_key/plaintext")?);

@@ -20,6 +20,7 @@ mod import;
 mod invariants;
 mod kill;
 mod limits;
+mod mail;
 mod memory;
 mod people;
 mod process;

@@ -4,13 +4,10 @@
 use std::time::{Duration, Instant};
 
 use clap::Args;
-use testkit::{
-    api::Error,
-    sink::{Keep, Sink},
-};
+use testkit::api::Error;
 use tokio::time::interval;
 
-use crate::{app::App, campaign, process, say};
+use crate::{app::App, campaign, mail, process, say};
 
 /// How often it is looked at.
 const LOOK: Duration = Duration::from_millis(500);
@@ -32,7 +29,7 @@ pub struct Arguments {
 /// A call that failed, or not all came.
 pub async fn measure(arguments: Arguments, app: &App) -> Result<(), Error> {
     let Arguments { messages, lanes } = arguments;
-    let sink = Sink::builder().keep(Keep::Tally).start().await?;
+    let sink = mail::server().await?;
     let prepared = campaign::prepare(app.api()?, messages, lanes, sink.port()).await?;
     let before = process::resident_kib(app.pid())?;
     let begun = Instant::now();

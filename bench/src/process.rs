@@ -1,6 +1,6 @@
 //! What a process has used so far, as Linux tells it (proc(5)).
 
-use std::{fs, time::Duration};
+use std::{fs, path::Path, time::Duration};
 
 use crate::Error;
 
@@ -12,6 +12,8 @@ const TICK: Duration = Duration::from_millis(10);
 pub struct Usage {
     /// Time on a processor, in user and kernel mode, of all threads.
     pub cpu: Duration,
+    /// That of the threads on which `SQLite` runs: nothing where the database is a server.
+    pub sqlite: Duration,
     /// The most memory that was ever resident, in KiB.
     pub peak_kib: u64,
 }
@@ -31,13 +33,17 @@ impl Usage {
     /// # Errors
     /// It has ended, or this is not Linux.
     pub fn of(pid: i32) -> Result<Self, Error> {
-        let ticks = Stat::of(pid)?.own;
-        Ok(Self { cpu: TICK * ticks, peak_kib: of_status(pid, "VmHWM:")? })
+        let cpu = TICK * Stat::of(pid)?.own;
+        Ok(Self { cpu, sqlite: TICK * sqlite_ticks(pid)?, peak_kib: of_status(pid, "VmHWM:")? })
     }
 
     /// The time since an earlier look; the peak stays that of now.
     pub const fn since(&self, earlier: &Self) -> Self {
-        Self { cpu: self.cpu.saturating_sub(earlier.cpu), peak_kib: self.peak_kib }
+        Self {
+            cpu: self.cpu.saturating_sub(earlier.cpu),
+            sqlite: self.sqlite.saturating_sub(earlier.sqlite),
+            peak_kib: self.peak_kib,
+        }
     }
 }
 
@@ -48,12 +54,13 @@ impl Used {
         Self { app: self.app.since(&earlier.app), server }
     }
 
-    /// Milliseconds for each of so many, by the application alone and with the database's server. `SQLite` is in the
-    /// application.
+    /// Milliseconds for each of so many, by the application alone and with the database's: its server, or the threads of
+    /// `SQLite`.
     pub fn millis_each(&self, count: f64) -> String {
         let each = |cpu: Duration| cpu.as_secs_f64() * 1000.0 / count;
+        let alone = self.app.cpu.saturating_sub(self.app.sqlite);
         let all = self.app.cpu + self.server.unwrap_or_default();
-        format!("{:.3} with_database={:.3}", each(self.app.cpu), each(all))
+        format!("{:.3} with_database={:.3}", each(alone), each(all))
     }
 }
 
@@ -93,6 +100,25 @@ pub fn cpu_of_family(pid: i32) -> Result<Duration, Error> {
     Ok(TICK * ticks)
 }
 
+/// What the driver calls the threads that have a connection to `SQLite`, of which the kernel keeps fifteen bytes.
+const SQLITE_THREAD: &str = "sqlx-sqlite-";
+
+/// Used by the threads of a process that are there now and have a connection to `SQLite`. What a connection did that is
+/// closed is the application's.
+fn sqlite_ticks(pid: i32) -> Result<u32, Error> {
+    let mut ticks = 0;
+    for entry in fs::read_dir(format!("/proc/{pid}/task"))?.flatten() {
+        let task = entry.path();
+        let is_sqlite =
+            fs::read_to_string(task.join("comm")).is_ok_and(|name| name.starts_with(SQLITE_THREAD));
+        // One that has ended meanwhile is not there.
+        if is_sqlite && let Ok(stat) = Stat::read(&task.join("stat")) {
+            ticks += stat.own;
+        }
+    }
+    Ok(ticks)
+}
+
 /// Fields of /proc/…/stat, in ticks.
 struct Stat {
     parent: i32,
@@ -102,7 +128,11 @@ struct Stat {
 
 impl Stat {
     fn of(pid: i32) -> Result<Self, Error> {
-        let stat = fs::read_to_string(format!("/proc/{pid}/stat"))?;
+        Self::read(Path::new(&format!("/proc/{pid}/stat")))
+    }
+
+    fn read(path: &Path) -> Result<Self, Error> {
+        let stat = fs::read_to_string(path)?;
         // The name in parentheses may hold spaces: what is counted begins behind it, with field 3.
         let (_, rest) = stat.rsplit_once(')').ok_or("no name in stat")?;
         let fields: Vec<&str> = rest.split_whitespace().collect();

@@ -11,7 +11,7 @@ use std::{
 use serde_json::{Value, json};
 use testkit::{
     api::{Api, Error, text},
-    sink::{Keep, Message, Sink},
+    sink::{Chunking, Keep, Message, Sink},
 };
 use tokio::time::sleep;
 
@@ -80,6 +80,7 @@ impl Witness {
         let witness = self.clone();
         Ok(Sink::builder()
             .keep(Keep::Passing)
+            .chunking(Chunking::Offered)
             .on_message(move |message| witness.note(message))
             .start()
             .await?)

@@ -4,7 +4,7 @@
 use super::ConfigError;
 
 /// All of them, in all files.
-const QUOTED: [&str; 30] = [
+const QUOTED: [&str; 31] = [
     "ALLOW_PLAIN_MAIL",
     "ALLOW_PRIVATE_NETWORKS",
     "BILLING_RETURN_URL",
@@ -25,6 +25,7 @@ const QUOTED: [&str; 30] = [
     "REDIS_URL",
     "SHUTDOWN_SECONDS",
     "SIGNUPS_PER_HOUR",
+    "SMTP_CHUNKING",
     "SMTP_FINAL_REPLY_SECONDS",
     "STRIPE_API_BASE",
     "STRIPE_PRICE_HOBBY",

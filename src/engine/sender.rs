@@ -103,6 +103,7 @@ pub(super) async fn run(ctx: EngineContext, state: AppState) -> LoopResult {
             timeouts: Timeouts { final_reply: settings.final_reply, ..Timeouts::default() },
             turn: settings.turn,
             connections: settings.connections,
+            chunking: settings.chunking,
             state,
             ledger,
         },

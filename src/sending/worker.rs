@@ -14,7 +14,7 @@ use super::{
     program::{Program, Sender},
     ready::Ready,
     retry,
-    smtp::{DataOutcome, Lasting, OfferError, Offered, SmtpConnection, Trouble, provider_id},
+    smtp::{Broken, DataOutcome, Lasting, OfferError, Offered, SmtpConnection, Trouble, provider_id},
 };
 use crate::{clock::Timestamp, models::suppressions::AddressHash, points};
 
@@ -248,9 +248,12 @@ impl Worker {
     /// Where the server takes commands ahead, MAIL and RCPT of the next message go out with the final dot.
     async fn deliver(&mut self, mark: Mark, offered: Offered, ready: &Ready) -> DataOutcome {
         let Some(connection) = &mut self.connection else {
-            return DataOutcome::NotSent(super::smtp::Broken::Closed);
+            return DataOutcome::NotSent(Broken::Closed);
         };
         tracing::trace!(delivery = %mark.ticket().delivery_id, "handing over");
+        if !self.crew.sends_chunks() {
+            connection.without_chunks();
+        }
         let liveness = self.crew.ctx.liveness.clone();
         let alive = move || liveness.is_alive();
         let next = self.ahead.as_ref().map(|next| next.envelope(&self.sender));
@@ -290,6 +293,11 @@ impl Worker {
             }
             DataOutcome::Deferred { reply, .. } | DataOutcome::Refused { reply, .. } => {
                 self.blame(ticket, trouble, reply.kept()).await
+            }
+            // It takes the same message behind DATA, on another connection: nobody knows what it made of what it read.
+            DataOutcome::NotSent(Broken::NoChunks) => {
+                self.crew.note_no_chunks();
+                self.end(ticket, Outcome::GivenBack, Step::Next).await
             }
             DataOutcome::NotSent(why) => self.blame(ticket, trouble, why.to_string()).await,
         }

@@ -14,7 +14,7 @@ use testkit::child::{Builder, Child};
 const ENVIRONMENTS: [&str; 3] = ["development", "test", "production"];
 
 /// A value of each variable that cannot be meant.
-const WRONG: [(&str, &str); 28] = [
+const WRONG: [(&str, &str); 29] = [
     ("PUBLIC_URL", "example.com"),
     ("PUBLIC_URL", "ftp://example.com"),
     ("ALLOW_PRIVATE_NETWORKS", "maybe"),
@@ -24,6 +24,7 @@ const WRONG: [(&str, &str); 28] = [
     ("ENGINE_CONNECTIONS", "101"),
     ("ENGINE_POLL_MS", "1.5"),
     ("ENGINE_DEAD_AFTER_SECONDS", "1"),
+    ("SMTP_CHUNKING", "BDAT"),
     ("SMTP_FINAL_REPLY_SECONDS", "-1"),
     ("SHUTDOWN_SECONDS", "3601"),
     ("SHUTDOWN_SECONDS", "soon"),

@@ -3,7 +3,7 @@
 
 use rstest::rstest;
 use testkit::{
-    sink::{Matcher, Point, Sink},
+    sink::{Chunking, Matcher, Point, Sink},
     wait::eventually,
 };
 
@@ -13,23 +13,26 @@ use crate::support::{campaign::*, world};
 const PEOPLE: usize = 12;
 
 #[rstest]
-#[case::claimed_before_anything_was_offered("claimed", 0, 0, PEOPLE)]
-#[case::accepted_and_not_recorded_before_the_next_mark("before_mark", 2, 1, PEOPLE)]
-#[case::marked_before_data("after_mark", 2, 1, PEOPLE - 1)]
-#[case::marked_before_the_data_command("smtp-before-data", 2, 1, PEOPLE - 1)]
-#[case::before_the_final_dot("smtp-before-dot", 2, 1, PEOPLE - 1)]
-#[case::after_the_final_dot_without_its_reply("smtp-after-dot", 2, 1, PEOPLE)]
-#[case::accepted_before_the_commit("before_commit", 2, 1, PEOPLE)]
-#[case::recorded_and_next_marked_after_the_commit("after_commit", 2, 1, PEOPLE - 1)]
+#[case::claimed_before_anything_was_offered("claimed", 0, 0, PEOPLE, Chunking::None)]
+#[case::accepted_and_not_recorded_before_the_next_mark("before_mark", 2, 1, PEOPLE, Chunking::None)]
+#[case::marked_before_data("after_mark", 2, 1, PEOPLE - 1, Chunking::None)]
+#[case::marked_before_the_data_command("smtp-before-data", 2, 1, PEOPLE - 1, Chunking::None)]
+#[case::before_the_final_dot("smtp-before-dot", 2, 1, PEOPLE - 1, Chunking::None)]
+#[case::after_the_final_dot_without_its_reply("smtp-after-dot", 2, 1, PEOPLE, Chunking::None)]
+#[case::before_the_chunk("smtp-before-dot", 2, 1, PEOPLE - 1, Chunking::Offered)]
+#[case::after_the_chunk_without_its_reply("smtp-after-dot", 2, 1, PEOPLE, Chunking::Offered)]
+#[case::accepted_before_the_commit("before_commit", 2, 1, PEOPLE, Chunking::None)]
+#[case::recorded_and_next_marked_after_the_commit("after_commit", 2, 1, PEOPLE - 1, Chunking::None)]
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn killed_at_a_boundary_nothing_is_lost_or_doubled(
     #[case] point: &'static str,
     #[case] passes: usize,
     #[case] uncertain: usize,
     #[case] arrived: usize,
+    #[case] chunking: Chunking,
 ) {
     world(|w| async move {
-        let sink = Sink::start().await.unwrap();
+        let sink = Sink::builder().chunking(chunking).start().await.unwrap();
         let people = addresses("ok", PEOPLE);
         let id = dispatched(&w.alice, &campaign(&[credential(&sink, "one@sender.test")], 1), &people).await;
 

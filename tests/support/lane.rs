@@ -113,6 +113,7 @@ pub async fn worked(w: &World, timeouts: Timeouts) -> (Rest, bool) {
         timeouts,
         turn: DEADLINE,
         connections: 1,
+        chunking: true,
     };
     let rested = tokio::time::timeout(DEADLINE, lane::run(ctx, lane)).await;
     writing.await.unwrap();

@@ -12,6 +12,8 @@ pub(super) struct Features {
     pub(super) pipelining: bool,
     /// SIZE (RFC 1870).
     pub(super) size: bool,
+    /// CHUNKING (RFC 3030).
+    pub(super) chunking: bool,
     /// AUTH PLAIN (RFC 4954, RFC 4616).
     pub(super) auth_plain: bool,
     /// AUTH LOGIN, never standardised, the only one at some large providers.
@@ -34,6 +36,7 @@ impl Features {
             Some("STARTTLS") => self.starttls = true,
             Some("PIPELINING") => self.pipelining = true,
             Some("SIZE") => self.size = true,
+            Some("CHUNKING") => self.chunking = true,
             Some("AUTH") => {
                 for mechanism in words {
                     self.auth_plain |= mechanism == "PLAIN";
@@ -63,8 +66,14 @@ mod tests {
             "AUTH login PLAIN XOAUTH2",
             "CHUNKING",
         ]);
-        let expected =
-            Features { starttls: true, pipelining: true, size: true, auth_plain: true, auth_login: true };
+        let expected = Features {
+            starttls: true,
+            pipelining: true,
+            size: true,
+            chunking: true,
+            auth_plain: true,
+            auth_login: true,
+        };
         assert_eq!(all, expected);
         assert_eq!(read(&["STARTTLS"]), Features::default());
         assert!(read(&["x", "AUTH=LOGIN"]).auth_login);

@@ -1,4 +1,4 @@
-//! A message as it goes over the wire: line ends made whole and dots doubled (RFC 5321, section 4.5.2). Pure.
+//! A message as it goes over the wire: line ends made whole and, behind DATA, dots doubled (RFC 5321, section 4.5.2). Pure.
 //!
 //! A lone CR or LF becomes a line end, for two reasons: RFC 5321, section 2.3.8, forbids them, and servers that
 //! read a lone LF as a line end could be made to see a final dot inside the message ("SMTP smuggling").
@@ -6,15 +6,28 @@
 /// Ends a message whose text ended with a line end; written on its own, last.
 pub(super) const FINAL_DOT: &[u8] = b".\r\n";
 
-/// Writes the message into `wire`, which is emptied first. The result is empty or ends with a line end.
+/// Writes the message as it goes behind DATA into `wire`, which is emptied first. The result is empty or ends with a line end.
 pub(super) fn stuff(message: &[u8], wire: &mut Vec<u8>) {
     wire.clear();
     wire.reserve(message.len() + message.len() / 32 + 2);
+    lines(message, true, wire);
+}
+
+/// Writes the whole message as one chunk, which says how long it is and ends by that (BDAT: RFC 3030, section 2), into `wire`,
+/// which is emptied first.
+pub(super) fn chunk(message: &[u8], wire: &mut Vec<u8>) {
+    wire.clear();
+    lines(message, false, wire);
+    let command = format!("BDAT {} LAST\r\n", wire.len());
+    wire.splice(..0, command.into_bytes());
+}
+
+fn lines(message: &[u8], double_dots: bool, wire: &mut Vec<u8>) {
     let mut rest = message;
     while !rest.is_empty() {
         let end = rest.iter().position(|byte| matches!(byte, b'\r' | b'\n')).unwrap_or(rest.len());
         let (line, after) = rest.split_at(end);
-        if line.first() == Some(&b'.') {
+        if double_dots && line.first() == Some(&b'.') {
             wire.push(b'.');
         }
         wire.extend_from_slice(line);
@@ -61,6 +74,15 @@ mod tests {
         assert_eq!(stuffed(b"no end"), b"no end\r\n");
         assert_eq!(stuffed(b"a\r\r\nb"), b"a\r\n\r\nb\r\n");
         assert_eq!(stuffed(b""), b"");
+    }
+
+    #[test]
+    fn a_chunk_says_how_long_it_is_and_doubles_nothing() {
+        let mut wire = b"left over".to_vec();
+        chunk(b"a\n.b\r\n.\r", &mut wire);
+        assert_eq!(wire, b"BDAT 10 LAST\r\na\r\n.b\r\n.\r\n");
+        chunk(b"", &mut wire);
+        assert_eq!(wire, b"BDAT 0 LAST\r\n");
     }
 
     proptest! {

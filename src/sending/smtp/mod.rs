@@ -2,8 +2,8 @@
 //!
 //! A library that sends a message as one call does not tell how far it came, and that decides whether a message
 //! may be sent again. Here each phase is a call of its own with its own deadline, and the outcome of a message
-//! is told by the phase reached: an explicit reply decides, the final dot not written means not sent, and
-//! everything else is unknown. Nothing here knows campaigns, rows or retries.
+//! is told by the phase reached: an explicit reply decides, the final dot not written means not sent (of a chunk: its last
+//! byte), and everything else is unknown. Nothing here knows campaigns, rows or retries.
 
 mod classify;
 mod features;
@@ -85,10 +85,10 @@ impl Default for Timeouts {
     }
 }
 
-/// Asked before DATA and before the final dot: may this process still send? It looks at memory only.
+/// Asked before DATA and before the final dot, or before a chunk: may this process still send? It looks at memory only.
 pub type Alive<'a> = &'a (dyn Fn() -> bool + Send + Sync);
 
-/// A recipient that the server accepted: the next command may be DATA. Good for one message on the connection
+/// A recipient that the server accepted: the next command may be DATA or BDAT. Good for one message on the connection
 /// that gave it.
 #[derive(Debug)]
 #[must_use = "an accepted recipient is followed by the message or by a reset"]
@@ -146,6 +146,11 @@ impl SmtpConnection {
     /// Whether it takes commands before it answered the ones before them (RFC 2920).
     pub const fn takes_ahead(&self) -> bool {
         self.features.pipelining
+    }
+
+    /// Sends every message behind DATA from now on, also where the server offers CHUNKING.
+    pub const fn without_chunks(&mut self) {
+        self.features.chunking = false;
     }
 
     /// How many messages got their final reply here. A connection that served and then fails before DATA has

@@ -21,7 +21,7 @@ pub enum Phase {
     Rcpt,
     /// DATA, before any of the message.
     Data,
-    /// The final dot.
+    /// The final dot, or a chunk.
     Dot,
 }
 
@@ -40,6 +40,9 @@ pub enum Broken {
     /// This process may no longer send.
     #[error("this process lost its place")]
     NotAlive,
+    /// The server offered CHUNKING and did not know the command; it takes the message behind DATA.
+    #[error("the server takes no chunks, although it offers them")]
+    NoChunks,
 }
 
 /// Why a connection is not ready to send.
@@ -147,7 +150,7 @@ pub enum DataOutcome {
         /// The server's words.
         reply: Reply,
     },
-    /// The final dot was never written, not even tried: the server cannot have the message.
+    /// The final dot was never written, not even tried, or a chunk was not taken for one: the server cannot have the message.
     NotSent(Broken),
     /// The final dot may have been written and no reply tells what became of it.
     Unknown(Broken),

@@ -92,6 +92,12 @@ impl Reply {
         (class == self.code / 100 && parts.next().is_none()).then_some(pair)
     }
 
+    /// Whether the command itself was refused (RFC 5321, section 4.2.4) and not what it brought: the status says so, or there
+    /// is none.
+    pub(super) fn is_of_command(&self) -> bool {
+        matches!(self.code, 500..=504) && matches!(self.enhanced(), None | Some((5, _)))
+    }
+
     /// What is stored and shown: one line, no control characters, at most 500 characters.
     pub fn kept(&self) -> String {
         let mut text = self.code.to_string();

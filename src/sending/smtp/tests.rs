@@ -4,6 +4,7 @@
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod breaking;
+mod chunks;
 mod opening;
 mod script;
 mod sending;

@@ -1,14 +1,15 @@
-//! One message on an open connection: MAIL and RCPT, DATA, the message, its final dot.
+//! One message on an open connection: MAIL and RCPT, DATA, the message, its final dot; or, where the server offers CHUNKING
+//! (RFC 3030), the message as one chunk, whose last byte counts as the final dot.
 //!
 //! The commands of a group go out in one write where the server offers PIPELINING (RFC 2920): RSET, MAIL and
-//! RCPT; and, behind a final dot, MAIL and RCPT of the next message. DATA always waits for its caller.
+//! RCPT; and, behind a message's end, MAIL and RCPT of the next. The message always waits for its caller.
 
 use std::future::Future;
 use std::time::Duration;
 
 use tokio::time::{Instant, timeout, timeout_at};
 
-use super::message::{FINAL_DOT, stuff};
+use super::message::{FINAL_DOT, chunk, stuff};
 use super::outcome::{Broken, DataOutcome, OfferError, Phase};
 use super::reply::Reply;
 use super::{Alive, Envelope, Offered, OwnedEnvelope, SmtpConnection};
@@ -131,8 +132,8 @@ impl SmtpConnection {
         }
     }
 
-    /// Sends an accepted message: DATA, the message, the final dot. With `next`, its MAIL and RCPT go out behind
-    /// the dot where the server allows that, and [`Self::offer`] with the same envelope reads the replies.
+    /// Sends an accepted message: DATA, the message, the final dot, or one chunk. With `next`, its MAIL and RCPT go out
+    /// behind it where the server allows that, and [`Self::offer`] with the same envelope reads the replies.
     ///
     /// The future must be run to its end: dropped in between, nobody knows what became of the message.
     pub(crate) async fn data(
@@ -146,15 +147,27 @@ impl SmtpConnection {
             return self.not_sent(Broken::Protocol);
         }
         let mut text = std::mem::take(&mut self.scratch);
-        let outcome = match self.begin(message, &mut text, alive).await {
+        let in_one_chunk = self.features.chunking && message.len() <= LAST_PIECE;
+        let begun = if in_one_chunk {
+            self.begin_chunk(message, &mut text, alive)
+        } else {
+            self.begin(message, &mut text, alive).await
+        };
+        let mut outcome = match begun {
             Ok(written) => {
-                text.extend_from_slice(FINAL_DOT);
-                let dot = text.len();
+                let end = text.len();
                 self.follow(next, &mut text);
-                self.finish(&text, written, dot).await
+                self.finish(&text, written, end).await
             }
             Err(outcome) => outcome,
         };
+        if let DataOutcome::Refused { reply, .. } = &outcome
+            && in_one_chunk
+            && reply.is_of_command()
+        {
+            tracing::warn!(code = reply.code(), "a server offers chunks and takes none");
+            outcome = self.not_sent(Broken::NoChunks);
+        }
         if text.capacity() <= KEPT_SCRATCH {
             self.scratch = text;
         }
@@ -168,8 +181,25 @@ impl SmtpConnection {
         outcome
     }
 
-    /// DATA, and what of the message goes out before its last piece; how much that was. Up to here the server cannot have
-    /// the message, whatever fails.
+    /// The whole message, ready to go out behind its length: nothing is waited for in between, so the last looks are here.
+    /// Nothing of it is written yet; a server that has closed or said something meanwhile will not take it.
+    fn begin_chunk(
+        &mut self,
+        message: &[u8],
+        text: &mut Vec<u8>,
+        alive: Alive<'_>,
+    ) -> Result<usize, DataOutcome> {
+        crate::sending::points::reach("smtp-before-data");
+        chunk(message, text);
+        crate::sending::points::reach("smtp-before-dot");
+        if !self.wire.is_quiet() {
+            return Err(self.not_sent(Broken::Closed));
+        }
+        if alive() { Ok(0) } else { Err(self.not_sent(Broken::NotAlive)) }
+    }
+
+    /// DATA, and what of the message goes out before its last piece, which `text` ends with; how much that was. Up to here the
+    /// server cannot have the message, whatever fails.
     async fn begin(
         &mut self,
         message: &[u8],
@@ -197,6 +227,7 @@ impl SmtpConnection {
         if !self.wire.is_in_step() {
             return Err(self.not_sent(Broken::Protocol));
         }
+        text.extend_from_slice(FINAL_DOT);
         if alive() { Ok(first) } else { Err(self.not_sent(Broken::NotAlive)) }
     }
 
@@ -210,20 +241,20 @@ impl SmtpConnection {
         }
     }
 
-    /// The last piece of the message with its final dot, which ends at `dot`, and whatever follows. As soon as that much was
-    /// written, only the server's word tells what became of the message.
-    async fn finish(&mut self, text: &[u8], mut written: usize, dot: usize) -> DataOutcome {
-        let end = Instant::now() + self.timeouts.final_reply;
+    /// The last piece of the message, which ends at `end`, and whatever follows. As soon as that much was written, only the
+    /// server's word tells what became of the message.
+    async fn finish(&mut self, text: &[u8], mut written: usize, end: usize) -> DataOutcome {
+        let until = Instant::now() + self.timeouts.final_reply;
         let wrote = within(self.timeouts.body, self.wire.write_on(text, &mut written)).await;
         if let Err(broken) = &wrote
-            && written < dot
+            && written < end
         {
             return self.not_sent(*broken);
         }
         crate::sending::points::reach("smtp-after-dot");
         self.broken |= wrote.is_err();
         // The server may have answered and closed before all of what follows went out.
-        match self.read_by(end).await.map_err(|error| wrote.err().unwrap_or(error)) {
+        match self.read_by(until).await.map_err(|error| wrote.err().unwrap_or(error)) {
             Ok(reply) if reply.is_positive() => DataOutcome::Accepted(reply),
             Ok(reply) if reply.is_temporary() => {
                 self.broken |= reply.is_closing();

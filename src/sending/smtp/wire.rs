@@ -2,8 +2,9 @@
 //!
 //! No deadlines here; the phases have them.
 
-use std::time::Duration;
+use std::{io::ErrorKind, mem::MaybeUninit, time::Duration};
 
+use socket2::SockRef;
 use tokio::io::{AsyncWriteExt as _, BufReader};
 use tokio::net::TcpStream;
 use tokio_util::either::Either;
@@ -55,6 +56,13 @@ impl Wire {
     /// somebody who wrote into the clear part of the conversation (STARTTLS injection, CVE-2011-0411).
     pub(super) fn is_in_step(&self) -> bool {
         self.io.buffer().is_empty()
+    }
+
+    /// [`Self::is_in_step`], and nothing has come since the last read: no goodbye, no end. It takes one look at the socket.
+    pub(super) fn is_quiet(&self) -> bool {
+        let mut byte = [MaybeUninit::uninit()];
+        let looked = SockRef::from(self.tcp()).peek(&mut byte);
+        self.is_in_step() && looked.is_err_and(|error| error.kind() == ErrorKind::WouldBlock)
     }
 
     /// Writes and flushes.

@@ -44,7 +44,7 @@ pub use auth::Auth;
 pub use behaviour::{Behaviour, Stage};
 pub use hold::{Hold, Matcher, Point};
 pub use message::Message;
-pub use server::{Builder, Greeting};
+pub use server::{Builder, Chunking, Greeting};
 pub use store::{Command, Connection, Keep, Tally};
 pub use tls::{Identity, Tls};
 

@@ -64,6 +64,18 @@ impl Greeting {
     }
 }
 
+/// How the sink has it with chunks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Chunking {
+    /// Does not offer them.
+    #[default]
+    None,
+    /// Offers and takes them.
+    Offered,
+    /// Offers them and does not know the command.
+    Promised,
+}
+
 /// Sets up a [`Sink`].
 #[must_use = "a builder does nothing until it is started"]
 pub struct Builder {
@@ -82,6 +94,7 @@ pub(super) struct Options {
     pub(super) name: String,
     pub(super) max_size: usize,
     pub(super) pipelining: bool,
+    pub(super) chunking: Chunking,
     pub(super) tls: Tls,
     /// Sent in clear right behind the 220 to STARTTLS.
     pub(super) injection: Bytes,
@@ -95,6 +108,7 @@ impl Default for Builder {
                 name: "sink.test".to_owned(),
                 max_size: 50 * 1024 * 1024,
                 pipelining: true,
+                chunking: Chunking::None,
                 tls: Tls::None,
                 injection: Bytes::new(),
             },
@@ -160,6 +174,12 @@ impl Builder {
     /// Does not offer PIPELINING (commands sent ahead are still answered).
     pub const fn without_pipelining(mut self) -> Self {
         self.options.pipelining = false;
+        self
+    }
+
+    /// Offers CHUNKING (RFC 3030), and takes chunks or not.
+    pub const fn chunking(mut self, chunking: Chunking) -> Self {
+        self.options.chunking = chunking;
         self
     }
 

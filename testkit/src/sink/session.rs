@@ -13,8 +13,8 @@ use tokio::time::sleep;
 use super::auth::{self, Auth};
 use super::behaviour::{Behaviour, Role, Stage};
 use super::hold::{Place, Point};
-use super::server::{Greeting, Shared};
-use super::store::Arrival;
+use super::server::{Chunking, Greeting, Shared};
+use super::store::{Arrival, Body};
 use super::tls::Tls;
 use super::wire::{Duplex, Wire};
 
@@ -137,6 +137,7 @@ impl Session {
             "MAIL" => self.mail(rest).await,
             "RCPT" => self.rcpt(rest).await,
             "DATA" => self.data().await,
+            "BDAT" if self.shared.options.chunking == Chunking::Offered => self.chunk(rest).await,
             "EHLO" => self.ehlo(),
             "HELO" => self.reply("250 sink"),
             "RSET" => {
@@ -161,6 +162,9 @@ impl Session {
             vec![options.name.clone(), "8BITMIME".to_owned(), format!("SIZE {}", options.max_size)];
         if options.pipelining {
             lines.push("PIPELINING".to_owned());
+        }
+        if options.chunking != Chunking::None {
+            lines.push("CHUNKING".to_owned());
         }
         if options.tls == Tls::StartTls && !self.tls {
             lines.push("STARTTLS".to_owned());
@@ -285,11 +289,43 @@ impl Session {
         }
         let body = self.wire()?.body().await?.ok_or(End::Closed)?;
         self.shared.store.command(self.id, ".", false);
-        self.finish(&behaviour, &body).await
+        self.finish(&behaviour, Body::Stuffed(&body)).await
     }
 
-    /// The final dot was read: stores the message, then answers as asked.
-    async fn finish(&mut self, behaviour: &Behaviour, body: &[u8]) -> Flow {
+    /// A whole message, which ends by its length (RFC 3030, section 2). What a client sent behind the command is taken whatever
+    /// comes of it. One chunk is all that this sink knows of a message.
+    async fn chunk(&mut self, arguments: &str) -> Flow {
+        let mut words = arguments.split_ascii_whitespace();
+        let length = words.next().and_then(|length| length.parse().ok());
+        let (Some(length), true) = (length, words.next().is_some_and(|it| it.eq_ignore_ascii_case("LAST")))
+        else {
+            return self.reply("501 5.5.4 BDAT length LAST");
+        };
+        let behaviour = self.mail.as_mut().and_then(Mail::leading_behaviour);
+        if let Some(behaviour) = &behaviour {
+            self.pass(Point::BeforeDataReply).await?;
+            close_if(behaviour, Stage::Data)?;
+            if !self.wire()?.body_begins().await? {
+                return Err(End::Closed);
+            }
+            self.pass(Point::MidBody).await?;
+            if *behaviour == Behaviour::CloseMidBody {
+                return Err(End::Closed);
+            }
+        }
+        let body = self.wire()?.exactly(length).await?.ok_or(End::Closed)?;
+        let Some(behaviour) = behaviour else {
+            return self.reply("503 5.5.1 no valid recipients");
+        };
+        if let Some(reply) = behaviour.reply_at(Stage::Data) {
+            self.mail = None;
+            return self.reply(reply);
+        }
+        self.finish(&behaviour, Body::Plain(&body)).await
+    }
+
+    /// The message was read to its end: stores the message, then answers as asked.
+    async fn finish(&mut self, behaviour: &Behaviour, body: Body<'_>) -> Flow {
         let refusal = behaviour.reply_at(Stage::Dot);
         let shared = Arc::clone(&self.shared);
         // Made before the message shows, so that a release right after that is not missed.
@@ -299,7 +335,7 @@ impl Session {
             connection: self.id,
             from: &mail.from,
             recipients: &mail.recipients,
-            stuffed: body,
+            body,
             refused: refusal.is_some(),
         });
         self.pass(Point::AfterDot).await?;

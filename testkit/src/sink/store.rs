@@ -85,12 +85,36 @@ pub struct Connection {
     pub messages: u64,
 }
 
+/// A message as it came.
+#[derive(Clone, Copy)]
+pub(super) enum Body<'a> {
+    /// Behind DATA, with doubled dots.
+    Stuffed(&'a [u8]),
+    /// As a chunk.
+    Plain(&'a [u8]),
+}
+
+impl<'a> Body<'a> {
+    const fn bytes(self) -> &'a [u8] {
+        match self {
+            Self::Stuffed(bytes) | Self::Plain(bytes) => bytes,
+        }
+    }
+
+    fn raw(self) -> Vec<u8> {
+        match self {
+            Self::Stuffed(bytes) => unstuff(bytes),
+            Self::Plain(bytes) => bytes.to_vec(),
+        }
+    }
+}
+
 /// A message before it has a number.
 pub(super) struct Arrival<'a> {
     pub(super) connection: u64,
     pub(super) from: &'a str,
     pub(super) recipients: &'a [String],
-    pub(super) stuffed: &'a [u8],
+    pub(super) body: Body<'a>,
     pub(super) refused: bool,
 }
 
@@ -152,7 +176,7 @@ impl Store {
     /// Records a message whose final dot was read, and returns its number.
     pub(super) fn arrive(&self, arrival: &Arrival<'_>) -> u64 {
         let recipient = hash(&arrival.recipients.first());
-        let pair = hash(&(raw_header(arrival.stuffed, b"message-id"), recipient));
+        let pair = hash(&(raw_header(arrival.body.bytes(), b"message-id"), recipient));
         let mut message = (self.keep != Keep::Tally).then(|| message(arrival));
         let mut seen = self.seen.lock();
         let id = seen.count(arrival, recipient, pair);
@@ -234,7 +258,7 @@ impl Seen {
             let now = Instant::now();
             self.tally.first_at.get_or_insert(now);
             self.tally.last_at = Some(now);
-            self.tally.bytes += arrival.stuffed.len() as u64;
+            self.tally.bytes += arrival.body.bytes().len() as u64;
             self.tally.recipients += u64::from(self.recipient_hashes.insert(recipient));
             self.tally.pairs += u64::from(self.pair_hashes.insert(pair));
             if let Some(connection) = self.connection(arrival.connection) {
@@ -254,7 +278,7 @@ fn message(arrival: &Arrival<'_>) -> Message {
         from: arrival.from.to_owned(),
         recipients: arrival.recipients.to_vec(),
         received_at: SystemTime::now(),
-        raw: unstuff(arrival.stuffed).into(),
+        raw: arrival.body.raw().into(),
     }
 }
 

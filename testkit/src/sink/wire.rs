@@ -150,6 +150,19 @@ impl Wire {
         }
     }
 
+    /// As many bytes as a client said that there are; none when the stream ended before.
+    pub(super) async fn exactly(&mut self, length: usize) -> io::Result<Option<BytesMut>> {
+        if length > self.longest_body {
+            return Err(too_long("message"));
+        }
+        while self.input.len() < length {
+            if !self.fill().await? {
+                return Ok(None);
+            }
+        }
+        Ok(Some(self.input.split_to(length)))
+    }
+
     /// Waits until the client goes away, reading ahead what it sends meanwhile. May be dropped at any
     /// time; call [`Self::flush`] before, so that no write is cut in the middle.
     pub(super) async fn peer_closed(&mut self) {

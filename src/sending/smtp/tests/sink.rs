@@ -12,7 +12,7 @@ use crate::net::resolve::scripted::ScriptedDns;
 use crate::net::{DialError, DialPolicy, Dialer, VerifyError};
 use crate::sending::smtp::{DataOutcome, Envelope, OpenError, SmtpConnection, verify_smtp};
 
-fn dialer(sink: &Sink, allow_plain_mail: bool) -> Dialer {
+pub(super) fn dialer(sink: &Sink, allow_plain_mail: bool) -> Dialer {
     let roots: Vec<_> = sink
         .ca_pem()
         .into_iter()
