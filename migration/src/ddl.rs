@@ -1,4 +1,5 @@
-//! Runs one DDL text on either database: the few type names that differ are written as `{uuid}`, `{bytes}`, `{json}`.
+//! Runs one DDL text on either database: the few words that differ are written as `{uuid}`, `{bytes}`, `{json}`, and `{kept}`
+//! for a generated column.
 
 use sea_orm_migration::{prelude::*, sea_orm::DatabaseBackend};
 
@@ -17,7 +18,9 @@ pub const WHOLE: Option<bool> = Some(true);
 )]
 pub async fn run(manager: &SchemaManager<'_>, sql: &str) -> Result<(), DbErr> {
     let postgres = manager.get_database_backend() == DatabaseBackend::Postgres;
-    let (uuid, bytes, json) = if postgres { ("uuid", "bytea", "jsonb") } else { ("blob", "blob", "text") };
-    let sql = sql.replace("{uuid}", uuid).replace("{bytes}", bytes).replace("{json}", json);
+    let (uuid, bytes, json, kept) =
+        if postgres { ("uuid", "bytea", "jsonb", "STORED") } else { ("blob", "blob", "text", "VIRTUAL") };
+    let sql =
+        sql.replace("{uuid}", uuid).replace("{bytes}", bytes).replace("{json}", json).replace("{kept}", kept);
     manager.get_connection().execute_unprepared(&sql).await.map(|_| ())
 }

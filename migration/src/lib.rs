@@ -24,6 +24,7 @@ mod m20261128_000080_create_billing;
 mod m20261128_000090_mark_in_place;
 mod m20261128_000100_refer_once;
 mod m20261129_000110_check_late;
+mod m20261129_000120_settle_in_place;
 
 /// All steps in order.
 #[derive(Debug)]
@@ -52,6 +53,7 @@ impl MigratorTrait for Migrator {
             Box::new(m20261128_000090_mark_in_place::Migration),
             Box::new(m20261128_000100_refer_once::Migration),
             Box::new(m20261129_000110_check_late::Migration),
+            Box::new(m20261129_000120_settle_in_place::Migration),
         ]
     }
 }

@@ -1,6 +1,6 @@
 //! What a provider's report changes in its account, in one transaction. The same report again changes nothing.
 
-use sea_orm::{ColumnTrait, QueryFilter};
+use sea_orm::{ColumnTrait, QueryFilter, Value};
 
 use super::smtp2go::{Report, What};
 use crate::{
@@ -63,16 +63,21 @@ async fn find(scope: &Scope, report: &Report) -> ApiResult<Option<About>> {
     const JOINS: &str = "FROM deliveries d JOIN enrollments e ON e.id = d.enrollment_id \
                          JOIN contacts c ON c.id = e.contact_id \
                          JOIN campaigns k ON k.id = d.campaign_id AND k.deleted_at IS NULL";
-    // ix_deliveries_message, ix_deliveries_provider
-    let named = [
-        ("message_id", report.message_id.as_ref().map(|id| format!("<{id}>"))),
-        ("provider_message_id", report.message_id.clone()),
-        ("provider_message_id", report.provider_id.clone()),
+    let ours = report.message_id.as_ref().map(|id| format!("<{id}>"));
+    let theirs = |id: &Option<String>| ("d.provider_message_id = $2", id.clone().map(|id| vec![id.into()]));
+    // The primary key, as a Message-ID of ours says which delivery it is of; ix_deliveries_provider
+    let named: [(&str, Option<Vec<Value>>); 3] = [
+        (
+            "d.id = $2 AND d.message_id = $3",
+            ours.and_then(|id| Some(vec![deliveries::named_by(&id)?.into(), id.into()])),
+        ),
+        theirs(&report.message_id),
+        theirs(&report.provider_id),
     ];
-    for (column, id) in named {
-        let Some(id) = id else { continue };
-        let sql = format!("SELECT d.id, c.email {JOINS} WHERE d.account_id = $1 AND d.{column} = $2 LIMIT 1");
-        let Some(row) = scope.query_one(&sql, [id.into()]).await? else { continue };
+    for (condition, values) in named {
+        let Some(values) = values else { continue };
+        let sql = format!("SELECT d.id, c.email {JOINS} WHERE d.account_id = $1 AND {condition} LIMIT 1");
+        let Some(row) = scope.query_one(&sql, values).await? else { continue };
         let email: String = row.try_get("", "email")?;
         if report.recipient.as_ref().is_none_or(|to| to.eq_ignore_ascii_case(&email)) {
             return Ok(Some(About { delivery: delivery(scope, row.try_get("", "id")?).await?, email }));

@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use sea_orm::{ColumnTrait, QueryFilter, QueryResult};
+use sea_orm::{ColumnTrait, QueryFilter, QueryResult, Value};
 use uuid::Uuid;
 
 use super::{
@@ -96,11 +96,14 @@ async fn store(target: &Target<'_>, uid: u32, effect: &Effect) -> ApiResult<Appl
     Ok(Applied::Stored)
 }
 
-/// The deliveries that the mail names. `ix_deliveries_message`, `ix_deliveries_provider`
+/// The deliveries that the mail names. Of ours each says which it is of; `ix_deliveries_provider`
 async fn find(scope: &Scope, mail: &Mail) -> ApiResult<Vec<Known>> {
     let named = named_by(mail);
+    let ours = named.message_ids.iter().filter_map(|id| deliveries::named_by(id));
+    let ours: Vec<Value> = ours.map(Value::from).collect();
+    let theirs: Vec<Value> = named.provider_ids.into_iter().map(Value::from).collect();
     let mut known = Vec::new();
-    for (column, ids) in [("message_id", &named.message_ids), ("provider_message_id", &named.provider_ids)] {
+    for (column, ids) in [("id", ours), ("provider_message_id", theirs)] {
         if ids.is_empty() {
             continue;
         }
@@ -111,8 +114,7 @@ async fn find(scope: &Scope, mail: &Mail) -> ApiResult<Vec<Known>> {
              WHERE d.account_id = $1 AND d.{column} IN ({})",
             holes(2, ids.len())
         );
-        let rows = scope.query(&sql, ids.iter().map(|id| id.clone().into())).await?;
-        for row in &rows {
+        for row in &scope.query(&sql, ids).await? {
             known.push(read(row)?);
         }
     }

@@ -7,9 +7,7 @@ use super::{
     classify::{Kind, Mail},
     notice::{Action, Notice},
 };
-
-/// Shorter ids of providers without an `@` are queue numbers, which a foreign Message-ID may begin with by chance.
-const LEAST_PROVIDER_ID: usize = 16;
+use crate::models::deliveries;
 
 /// A delivery that one of the ids names.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -71,7 +69,10 @@ pub fn named_by(mail: &Mail) -> Named {
 
 /// An id as a server may have named it in its reply: whole, or (SES) without the domain.
 fn provider_forms(id: &str) -> impl Iterator<Item = &str> {
-    let local = id.split_once('@').map(|(local, _)| local).filter(|local| local.len() >= LEAST_PROVIDER_ID);
+    let local = id
+        .split_once('@')
+        .map(|(local, _)| local)
+        .filter(|local| local.len() >= deliveries::LEAST_PROVIDER_ID);
     [Some(id), local].into_iter().flatten()
 }
 

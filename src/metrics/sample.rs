@@ -50,9 +50,7 @@ async fn read(system: &SystemScope, now: Timestamp) -> Result<Sample, sea_orm::D
     let held = bounded("SELECT 1 AS one FROM smtp_credentials WHERE holder IS NOT NULL");
     let mut deliveries = Vec::with_capacity(STATES.len());
     for state in STATES {
-        // ix_deliveries_queued, ix_deliveries_held, ix_deliveries_deferred, ix_deliveries_uncertain
-        let text = bounded(&format!("SELECT 1 AS one FROM deliveries WHERE {}", of_state(state)));
-        deliveries.push((state, number(system, &text).await?));
+        deliveries.push((state, number(system, &bounded(&in_state(state))).await?));
     }
     // ix_jobs_due
     let jobs = format!(
@@ -73,13 +71,16 @@ async fn read(system: &SystemScope, now: Timestamp) -> Result<Sample, sea_orm::D
     })
 }
 
-/// Beside the state, the words of the index that has it.
-fn of_state(state: &str) -> String {
-    let stage = match state {
-        "claimed" | "sending" => "held",
-        other => other,
-    };
-    format!("stage = '{stage}' AND state = '{state}'")
+/// Deliveries in it, each by the index that has it. `ix_enrollments_held`, then `uq_deliveries_step`; `ix_deliveries_queued`,
+/// `ix_deliveries_deferred`, `ix_deliveries_uncertain`.
+fn in_state(state: &str) -> String {
+    match state {
+        "claimed" | "sending" => format!(
+            "SELECT 1 AS one FROM enrollments e JOIN deliveries d ON d.account_id = e.account_id \
+             AND d.enrollment_id = e.id WHERE e.progress = 'claimed' AND d.state = '{state}'"
+        ),
+        _ => format!("SELECT 1 AS one FROM deliveries WHERE stage = '{state}'"),
+    }
 }
 
 fn bounded(rows: &str) -> String {

@@ -29,6 +29,26 @@ use crate::{
 
 tenant_entity!(deliveries, NotFound);
 
+/// An id of a provider that is shorter, and has no `@`, is what a server counts its queue by: others may have the same, and no
+/// notice names a message so.
+pub const LEAST_PROVIDER_ID: usize = 16;
+
+/// Whether what a server called a message may name it elsewhere.
+pub fn is_distinct(provider_id: &str) -> bool {
+    provider_id.len() >= LEAST_PROVIDER_ID || provider_id.contains('@')
+}
+
+/// `<uuid@domain>`: made once for a delivery and kept for all its attempts.
+pub fn message_id(delivery: Uuid, domain: &str) -> String {
+    format!("<{}@{domain}>", delivery.simple())
+}
+
+/// The delivery that a [`message_id`] may be of.
+pub fn named_by(message_id: &str) -> Option<Uuid> {
+    let (id, _) = message_id.strip_prefix('<')?.split_once('@')?;
+    Uuid::try_parse(id).ok()
+}
+
 /// A page of a campaign's deliveries, newest first, of all states or of those given.
 ///
 /// # Errors
@@ -190,4 +210,40 @@ pub async fn accept(scope: &Scope, held: &Held, now: Timestamp) -> ApiResult<Opt
     let sent = Happened { event: EventType::EnrollmentSent, enrollment_id: enrollment.id, position };
     outbox::enrollments(scope, &[sent], now).await?;
     Ok(due_at)
+}
+
+#[cfg(test)]
+mod tests {
+    use rstest::rstest;
+
+    use super::*;
+
+    #[test]
+    fn a_message_id_names_its_delivery() {
+        let id = Uuid::from_u128(7);
+        let made = message_id(id, "sender.example");
+        assert_eq!(made, "<00000000000000000000000000000007@sender.example>");
+        assert_eq!(named_by(&made), Some(id));
+    }
+
+    #[rstest]
+    #[case("")]
+    #[case("<>")]
+    #[case("<0196757a3a007000@x.example>")]
+    #[case("00000000000000000000000000000007@x.example")]
+    #[case("<00000000000000000000000000000007>")]
+    #[case("<CAFx@mail.example>")]
+    fn what_is_not_ours_names_none(#[case] message_id: &str) {
+        assert_eq!(named_by(message_id), None);
+    }
+
+    #[rstest]
+    #[case("4XyZ1k0abcz9", false)]
+    #[case("4XyZ1k0abcz9abc", false)]
+    #[case("1rXyZ2-000000-1k", true)]
+    #[case("0102018f3a5b7c1d-1a2b3c4d-5e6f", true)]
+    #[case("a@b.example", true)]
+    fn a_number_of_a_queue_names_nothing_elsewhere(#[case] id: &str, #[case] distinct: bool) {
+        assert_eq!(is_distinct(id), distinct);
+    }
 }

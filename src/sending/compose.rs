@@ -16,7 +16,7 @@ use uuid::Uuid;
 
 use super::render::Rendered;
 use crate::clock::Timestamp;
-use crate::models::{EmailAddress, HeaderText};
+use crate::models::{EmailAddress, HeaderText, deliveries};
 
 /// Longest line that is left as it is; the standard's limit is 998 (RFC 5322 section 2.1.1).
 const LINE_BYTES: usize = 900;
@@ -67,7 +67,7 @@ pub enum ComposeError {
 
 /// `<uuid@domain>`, the domain being the sender's. Made once for a delivery and kept for all its attempts.
 pub fn message_id(delivery: Uuid, from: &EmailAddress) -> String {
-    format!("<{}@{}>", delivery.simple(), from.domain())
+    deliveries::message_id(delivery, from.domain())
 }
 
 /// Composes the mail.

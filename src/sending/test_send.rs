@@ -18,7 +18,7 @@ use crate::{
     db::Db,
     errors::{ApiError, ApiResult},
     models::{
-        EmailAddress, HeaderText, sequence_steps, smtp_credentials,
+        EmailAddress, HeaderText, deliveries, sequence_steps, smtp_credentials,
         states::TestState,
         test_messages::{self, Model},
     },
@@ -183,7 +183,7 @@ fn messages(test: &Test, run_id: Uuid) -> Vec<Model> {
             position,
             state: TestState::Claimed,
             message_id: EmailAddress::parse(&test.credential.from_email)
-                .map_or_else(|_| format!("<{}@{domain}>", id.simple()), |from| message_id(id, &from)),
+                .map_or_else(|_| deliveries::message_id(id, domain), |from| message_id(id, &from)),
             smtp_reply: None,
             reserved_period: None,
             locked_until: now,

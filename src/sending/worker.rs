@@ -16,7 +16,11 @@ use super::{
     retry,
     smtp::{Broken, DataOutcome, Lasting, OfferError, Offered, SmtpConnection, Trouble, provider_id},
 };
-use crate::{clock::Timestamp, models::suppressions::AddressHash, points};
+use crate::{
+    clock::Timestamp,
+    models::{deliveries::is_distinct, suppressions::AddressHash},
+    points,
+};
 
 /// Taken at a time where messages follow each other without a pause.
 const BURST: usize = 50;
@@ -281,7 +285,8 @@ impl Worker {
                 self.served = true;
                 self.crew.note_served();
                 self.lane.failures = 0;
-                let outcome = Outcome::Accepted { reply: reply.kept(), provider_id: provider_id(&reply) };
+                let provider_id = provider_id(&reply).filter(|id| is_distinct(id));
+                let outcome = Outcome::Accepted { reply: reply.kept(), provider_id };
                 let pause = self.pause();
                 self.end(ticket, outcome, pause).await
             }

@@ -163,6 +163,7 @@ impl From<Standing> for Enrollment {
             unsubscribed_at,
             bounce_reason,
             auto_replied_at: _,
+            process_id: _,
             created_at: _,
         } = row;
         Self {

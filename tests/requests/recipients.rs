@@ -105,6 +105,7 @@ pub async fn enroll(
         unsubscribed_at: None,
         bounce_reason: None,
         auto_replied_at: None,
+        process_id: None,
         created_at: now,
     };
     scope.insert::<rows::enrollments::Entity>(row).await.unwrap();

@@ -416,6 +416,7 @@ fn enrollment(
         unsubscribed_at: None,
         bounce_reason: None,
         auto_replied_at: Some(THEN),
+        process_id: None,
         created_at: THEN,
     }
 }

@@ -31,6 +31,7 @@ pub struct Model {
     pub unsubscribed_at: Option<Timestamp>,
     pub bounce_reason: Option<String>,
     pub auto_replied_at: Option<Timestamp>,
+    pub process_id: Option<Uuid>,
     pub created_at: Timestamp,
 }
 

@@ -250,6 +250,7 @@ fn new_row(
         unsubscribed_at: None,
         bounce_reason: None,
         auto_replied_at: None,
+        process_id: None,
         created_at: now,
     }
 }

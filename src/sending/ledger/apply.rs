@@ -16,7 +16,7 @@ use crate::{clock::Timestamp, models::states::DeliveryState, tenancy::SystemScop
 macro_rules! enrollment_set {
     ($more:literal) => {
         concat!(
-            "enrollments SET progress = v_progress, status = v_status, next_position = v_next, ",
+            "enrollments SET progress = v_progress, process_id = NULL, status = v_status, next_position = v_next, ",
             "current_step = v_current, due_at = v_due, retrying = (v_retrying = 1), ",
             "sent_at = coalesce(sent_at, v_sent), bounced_at = coalesce(bounced_at, v_bounced), ",
             "bounce_reason = coalesce(bounce_reason, v_reason), ",

@@ -13,6 +13,7 @@ use super::{
 use crate::{
     clock::{Timestamp, new_id},
     db::{RowLock, lock_sql},
+    models::deliveries::message_id,
     tenancy::SystemScope,
 };
 
@@ -217,6 +218,8 @@ async fn hold(system: &SystemScope, want: &Want, due: &[Due]) -> Result<(), DbEr
         "UPDATE enrollments SET progress = 'claimed', due_at = NULL, smtp_credential_id = ",
     );
     sql.value(want.credential_id.into());
+    sql.push(", process_id = ");
+    sql.value(want.process_id.into());
     sql.push(" WHERE progress IN ('queued', 'waiting') AND id IN ");
     sql.ids(&due.iter().map(|d| d.enrollment_id).collect::<Vec<_>>());
     let held = system.execute(&sql.text, sql.values).await?;
@@ -251,7 +254,7 @@ async fn deliveries(
             want.credential_id.into(),
             d.position.into(),
             "claimed".into(),
-            format!("<{}@{domain}>", id.simple()).into(),
+            message_id(id, domain).into(),
             new_id().into(),
             want.process_id.into(),
             room.period.micros().into(),

@@ -68,13 +68,13 @@ pub enum Holder {
 }
 
 impl Holder {
-    /// What `deliveries d` are held so. `ix_deliveries_held`
+    /// Which `deliveries d` of `enrollments e` are held so. `ix_enrollments_held`
     fn narrow(self, sql: &mut Sql) {
-        sql.push("d.stage = 'held' AND d.process_id ");
+        sql.push("d.state IN ('claimed', 'sending') AND e.progress = 'claimed' AND e.process_id ");
         match self {
             Self::Dead(account) => {
                 sql.push(
-                    "IN (SELECT id FROM engine_processes WHERE dead_at IS NOT NULL) AND d.account_id = ",
+                    "IN (SELECT id FROM engine_processes WHERE dead_at IS NOT NULL) AND e.account_id = ",
                 );
                 sql.value(account.into());
             }
@@ -85,28 +85,32 @@ impl Holder {
             Self::Lane(process, lane) => {
                 sql.push("= ");
                 sql.value(process.into());
-                sql.push(" AND d.smtp_credential_id = ");
+                sql.push(" AND e.smtp_credential_id = ");
                 sql.value(lane.into());
             }
         }
     }
 }
 
-/// Accounts of which the dead hold something. `ix_deliveries_held`
+/// Accounts of which the dead hold something. `ix_enrollments_held`
 ///
 /// # Errors
 /// What the database refuses.
 pub async fn bereaved(system: &SystemScope) -> Result<Vec<Uuid>, DbErr> {
-    let sql = "SELECT DISTINCT d.account_id FROM deliveries d WHERE d.stage = 'held' \
-               AND d.process_id IN (SELECT id FROM engine_processes WHERE dead_at IS NOT NULL)";
+    let sql = "SELECT DISTINCT account_id FROM enrollments WHERE progress = 'claimed' \
+               AND process_id IN (SELECT id FROM engine_processes WHERE dead_at IS NOT NULL)";
     system.query(sql, []).await?.iter().map(|row| row.try_get("", "account_id")).collect()
 }
 
 /// Up to 500 that are held so, found without a lock.
 pub(super) async fn held(system: &SystemScope, holder: Holder) -> Result<Vec<Uuid>, DbErr> {
-    let mut sql = Sql::new(system.backend(), "SELECT d.id FROM deliveries d WHERE ");
+    let mut sql = Sql::new(
+        system.backend(),
+        "SELECT d.id FROM enrollments e \
+         JOIN deliveries d ON d.account_id = e.account_id AND d.enrollment_id = e.id WHERE ",
+    );
     holder.narrow(&mut sql);
-    sql.push(" ORDER BY d.id LIMIT 500");
+    sql.push(" LIMIT 500");
     system.query(&sql.text, sql.values).await?.iter().map(|row| row.try_get("", "id")).collect()
 }
 

@@ -26,6 +26,7 @@
 mod auth;
 mod behaviour;
 mod hold;
+mod mail;
 mod message;
 mod server;
 mod session;

@@ -13,6 +13,7 @@ use tokio::time::sleep;
 use super::auth::{self, Auth};
 use super::behaviour::{Behaviour, Role, Stage};
 use super::hold::{Place, Point};
+use super::mail::{Mail, path};
 use super::server::{Chunking, Greeting, Shared};
 use super::store::{Arrival, Body};
 use super::tls::Tls;
@@ -42,14 +43,6 @@ pub(super) struct Session {
     tls: bool,
     user: Option<String>,
     mail: Option<Mail>,
-}
-
-/// The transaction under way, from MAIL on.
-#[derive(Default)]
-struct Mail {
-    from: String,
-    recipients: Vec<String>,
-    behaviours: Vec<Behaviour>,
 }
 
 impl Session {
@@ -385,21 +378,6 @@ impl Session {
     }
 }
 
-impl Mail {
-    /// The behaviour of the whole message: that of the first recipient that has one. None without recipients.
-    fn leading_behaviour(&mut self) -> Option<Behaviour> {
-        let position = self.behaviours.iter().position(|it| *it != Behaviour::Accept).unwrap_or(0);
-        (position < self.behaviours.len()).then(|| self.behaviours.swap_remove(position))
-    }
-}
-
 fn close_if(behaviour: &Behaviour, stage: Stage) -> Flow {
     if *behaviour == Behaviour::Close(stage) { Err(End::Closed) } else { Ok(()) }
-}
-
-/// The address between the angle brackets after `keyword`.
-fn path<'a>(arguments: &'a str, keyword: &str) -> Option<&'a str> {
-    let (start, rest) = arguments.split_at_checked(keyword.len())?;
-    let rest = start.eq_ignore_ascii_case(keyword).then_some(rest)?.trim_start().strip_prefix('<')?;
-    rest.split_once('>').map(|(address, _)| address)
 }
