@@ -121,7 +121,6 @@ impl Crew {
 /// How the connections of a lane ended, taken together.
 struct Ended {
     rest: Rest,
-    served: bool,
     error: Option<LaneError>,
 }
 
@@ -135,7 +134,6 @@ impl Ended {
                 if (first && !self.is_closed()) || (closed && served) {
                     self.rest = rest;
                 }
-                self.served |= served;
             }
             Err(error) => self.error = self.error.take().or(Some(error)),
         }
@@ -168,7 +166,7 @@ pub async fn run(ctx: LaneContext, lane: Lane) -> Result<(Rest, bool), LaneError
     };
     let mut at_work = FuturesUnordered::from_iter([start(true)]);
     let mut room = crew.ctx.connections.saturating_sub(1);
-    let mut whole = Ended { rest: Rest::UntilDue, served: false, error: None };
+    let mut whole = Ended { rest: Rest::UntilDue, error: None };
     loop {
         tokio::select! {
             Some((first, ended)) = at_work.next() => {
@@ -189,7 +187,7 @@ pub async fn run(ctx: LaneContext, lane: Lane) -> Result<(Rest, bool), LaneError
             else => break,
         }
     }
-    whole.error.map_or(Ok((whole.rest, whole.served)), Err)
+    whole.error.map_or(Ok((whole.rest, crew.was_served())), Err)
 }
 
 #[cfg(test)]
@@ -198,7 +196,7 @@ mod tests {
     use crate::models::{smtp_credentials::Tried, states::DisabledReason};
 
     fn whole(ended: impl IntoIterator<Item = (bool, Rest, bool)>) -> Ended {
-        let mut whole = Ended { rest: Rest::UntilDue, served: false, error: None };
+        let mut whole = Ended { rest: Rest::UntilDue, error: None };
         for (first, rest, served) in ended {
             whole.add(first, Ok((rest, served)));
         }
@@ -226,7 +224,5 @@ mod tests {
             let whole = whole(ended.clone());
             assert_eq!((whole.rest, whole.for_all()), (rest, for_all), "{ended:?}");
         }
-        assert!(whole([(true, pause, false), (false, pause, true)]).served);
-        assert!(!whole([(true, pause, false)]).served);
     }
 }

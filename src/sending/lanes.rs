@@ -72,10 +72,9 @@ pub async fn acquire(
         return Ok(Vec::new());
     }
     // Materialized: PostgreSQL may ask a subquery again for each row, and every time get others than those it has locked.
-    let mut sql = Sql::new(
-        db.backend(),
-        "WITH awake AS MATERIALIZED (SELECT id FROM smtp_credentials WHERE wake_at IS NOT NULL AND holder IS NULL AND wake_at <= ",
-    );
+    let mut sql =
+        Sql::new(db.backend(), "WITH awake AS MATERIALIZED (SELECT id FROM smtp_credentials WHERE ");
+    sql.push("wake_at IS NOT NULL AND holder IS NULL AND wake_at <= ");
     sql.value(now.micros().into());
     sql.push(" AND next_send_at <= ");
     sql.value(now.micros().into());

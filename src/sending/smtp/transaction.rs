@@ -19,7 +19,7 @@ const KEPT_SCRATCH: usize = 256 * 1024;
 /// A message up to this size is written in one go with its final dot; of a larger one the dot goes alone, and what follows
 /// with it. An empty socket takes that much at once, so nothing comes between the last look at whether this process is alive
 /// and the dot; and with what follows it is one record of TLS (RFC 8446, section 5.1), of which a server sees all or nothing.
-const LAST_PIECE: usize = 12 * 1024;
+pub(super) const LAST_PIECE: usize = 12 * 1024;
 
 impl SmtpConnection {
     /// MAIL and RCPT. If they went out behind the last final dot already, only their replies are read.

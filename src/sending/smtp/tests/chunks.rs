@@ -13,6 +13,7 @@ use super::{
     sending::{OFFER, kind, script},
     sink::dialer,
 };
+use crate::sending::smtp::transaction::LAST_PIECE;
 use crate::sending::smtp::{Broken, DataOutcome, Envelope, Phase, SmtpConnection};
 
 const HELLO: [Step; 3] = [
@@ -137,9 +138,10 @@ async fn a_large_message_goes_out_behind_data_and_so_does_each_where_chunks_are_
     let sink = Sink::builder().chunking(Chunking::Offered).start().await.unwrap();
     let mut connection =
         SmtpConnection::open(&dialer(&sink, true), &endpoint(sink.port()), &timeouts()).await.unwrap();
-    let large = format!("Subject: x\r\n\r\n{}", ".a line of it\r\n".repeat(2_000));
+    let of_size = |bytes: usize| format!("Subject: x\r\n\r\n{}\r\n", ".".repeat(bytes - 16));
+    let (large, largest) = (of_size(LAST_PIECE + 1), of_size(LAST_PIECE));
     let small = "Subject: x\r\n\r\n.\r\n..\r\n";
-    for (text, chunks) in [(large.as_str(), true), (small, true), (small, false)] {
+    for (text, chunks) in [(large.as_str(), true), (&largest, true), (small, true), (small, false)] {
         if !chunks {
             connection.without_chunks();
         }
@@ -154,10 +156,10 @@ async fn a_large_message_goes_out_behind_data_and_so_does_each_where_chunks_are_
         .map(String::as_str)
         .filter(|line| line.starts_with("BDAT") || *line == "DATA")
         .collect();
-    assert_eq!(bodies, ["DATA", "BDAT 21 LAST", "DATA"]);
-    let arrived: Vec<_> = sink.messages().iter().map(|message| message.raw.len()).collect();
-    assert_eq!(arrived, [large.len(), small.len(), small.len()]);
-    assert!(sink.messages().iter().skip(1).all(|message| message.raw.as_ref() == small.as_bytes()));
+    let longest = format!("BDAT {LAST_PIECE} LAST");
+    assert_eq!(bodies, ["DATA", &longest, "BDAT 21 LAST", "DATA"]);
+    let arrived: Vec<_> = sink.messages().into_iter().map(|message| message.raw).collect();
+    assert_eq!(arrived, [large.as_bytes(), largest.as_bytes(), small.as_bytes(), small.as_bytes()]);
 }
 
 #[tokio::test]
