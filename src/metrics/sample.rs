@@ -72,12 +72,12 @@ async fn read(system: &SystemScope, now: Timestamp) -> Result<Sample, sea_orm::D
 }
 
 /// Deliveries in it, each by the index that has it. `ix_enrollments_held`, then `uq_deliveries_step`; `ix_deliveries_queued`,
-/// `ix_deliveries_deferred`, `ix_deliveries_uncertain`.
+/// `ix_deliveries_deferred`, `ix_deliveries_uncertain`. SQLite keeps the order of a `CROSS JOIN`.
 fn in_state(state: &str) -> String {
     match state {
         "claimed" | "sending" => format!(
-            "SELECT 1 AS one FROM enrollments e JOIN deliveries d ON d.account_id = e.account_id \
-             AND d.enrollment_id = e.id WHERE e.progress = 'claimed' AND d.state = '{state}'"
+            "SELECT 1 AS one FROM enrollments e CROSS JOIN deliveries d WHERE e.progress = 'claimed' \
+             AND d.account_id = e.account_id AND d.enrollment_id = e.id AND d.state = '{state}'"
         ),
         _ => format!("SELECT 1 AS one FROM deliveries WHERE stage = '{state}'"),
     }

@@ -68,15 +68,12 @@ pub enum Holder {
 }
 
 impl Holder {
-    /// Which `deliveries d` of `enrollments e` are held so. `ix_enrollments_held`
+    /// Which `enrollments e` are claimed so, of whatever account. `ix_enrollments_held`
     fn narrow(self, sql: &mut Sql) {
-        sql.push("d.state IN ('claimed', 'sending') AND e.progress = 'claimed' AND e.process_id ");
+        sql.push("e.progress = 'claimed' AND e.process_id ");
         match self {
-            Self::Dead(account) => {
-                sql.push(
-                    "IN (SELECT id FROM engine_processes WHERE dead_at IS NOT NULL) AND e.account_id = ",
-                );
-                sql.value(account.into());
+            Self::Dead(_) => {
+                sql.push("IN (SELECT id FROM engine_processes WHERE dead_at IS NOT NULL)");
             }
             Self::Process(process) => {
                 sql.push("= ");
@@ -88,6 +85,15 @@ impl Holder {
                 sql.push(" AND e.smtp_credential_id = ");
                 sql.value(lane.into());
             }
+        }
+    }
+
+    /// Which `deliveries d` are held so, where their enrollments are.
+    fn narrow_deliveries(self, sql: &mut Sql) {
+        sql.push(" AND d.state IN ('claimed', 'sending')");
+        if let Self::Dead(account) = self {
+            sql.push(" AND d.account_id = ");
+            sql.value(account.into());
         }
     }
 }
@@ -102,14 +108,19 @@ pub async fn bereaved(system: &SystemScope) -> Result<Vec<Uuid>, DbErr> {
     system.query(sql, []).await?.iter().map(|row| row.try_get("", "account_id")).collect()
 }
 
-/// Up to 500 that are held so, found without a lock.
+/// Up to 500 that are held so, found without a lock. `ix_enrollments_held`, then `uq_deliveries_step`: materialized and in that
+/// order, or SQLite would look through all deliveries of the account.
 pub(super) async fn held(system: &SystemScope, holder: Holder) -> Result<Vec<Uuid>, DbErr> {
     let mut sql = Sql::new(
         system.backend(),
-        "SELECT d.id FROM enrollments e \
-         JOIN deliveries d ON d.account_id = e.account_id AND d.enrollment_id = e.id WHERE ",
+        "WITH claimed AS MATERIALIZED (SELECT e.id, e.account_id FROM enrollments e WHERE ",
     );
     holder.narrow(&mut sql);
+    sql.push(
+        ") SELECT d.id FROM claimed c CROSS JOIN deliveries d WHERE d.account_id = c.account_id \
+         AND d.enrollment_id = c.id",
+    );
+    holder.narrow_deliveries(&mut sql);
     sql.push(" LIMIT 500");
     system.query(&sql.text, sql.values).await?.iter().map(|row| row.try_get("", "id")).collect()
 }
@@ -157,6 +168,7 @@ pub(super) async fn read(
     if let Some(holder) = holder {
         sql.push(" AND ");
         holder.narrow(&mut sql);
+        holder.narrow_deliveries(&mut sql);
     }
     sql.push(" ORDER BY d.id");
     if system.backend() == DbBackend::Postgres {

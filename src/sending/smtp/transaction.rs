@@ -147,7 +147,8 @@ impl SmtpConnection {
             return self.not_sent(Broken::Protocol);
         }
         let mut text = std::mem::take(&mut self.scratch);
-        let in_one_chunk = self.features.chunking && message.len() <= LAST_PIECE;
+        // One that has closed, or said something meanwhile, is asked by DATA whether it is still there.
+        let in_one_chunk = self.features.chunking && message.len() <= LAST_PIECE && self.wire.is_quiet();
         let begun = if in_one_chunk {
             self.begin_chunk(message, &mut text, alive)
         } else {
@@ -181,8 +182,7 @@ impl SmtpConnection {
         outcome
     }
 
-    /// The whole message, ready to go out behind its length: nothing is waited for in between, so the last looks are here.
-    /// Nothing of it is written yet; a server that has closed or said something meanwhile will not take it.
+    /// The whole message, ready to go out behind its length: nothing is waited for in between, so the last look is here.
     fn begin_chunk(
         &mut self,
         message: &[u8],
@@ -192,9 +192,6 @@ impl SmtpConnection {
         crate::sending::points::reach("smtp-before-data");
         chunk(message, text);
         crate::sending::points::reach("smtp-before-dot");
-        if !self.wire.is_quiet() {
-            return Err(self.not_sent(Broken::Closed));
-        }
         if alive() { Ok(0) } else { Err(self.not_sent(Broken::NotAlive)) }
     }
 
