@@ -108,11 +108,17 @@ pub async fn bereaved(system: &SystemScope) -> Result<Vec<Uuid>, DbErr> {
     system.query(sql, []).await?.iter().map(|row| row.try_get("", "account_id")).collect()
 }
 
-/// Up to 500 that are held so, found without a lock. `ix_enrollments_held`, then `uq_deliveries_step`: materialized and in that
-/// order, or SQLite would look through all deliveries of the account.
+/// Up to 500 that are held so, found without a lock.
 pub(super) async fn held(system: &SystemScope, holder: Holder) -> Result<Vec<Uuid>, DbErr> {
+    let sql = held_by(system.backend(), holder);
+    system.query(&sql.text, sql.values).await?.iter().map(|row| row.try_get("", "id")).collect()
+}
+
+/// The query of [`held`]. `ix_enrollments_held`, then `uq_deliveries_step`: materialized and in that order, or SQLite would look
+/// through all deliveries of the account.
+pub(super) fn held_by(backend: DbBackend, holder: Holder) -> Sql {
     let mut sql = Sql::new(
-        system.backend(),
+        backend,
         "WITH claimed AS MATERIALIZED (SELECT e.id, e.account_id FROM enrollments e WHERE ",
     );
     holder.narrow(&mut sql);
@@ -122,7 +128,7 @@ pub(super) async fn held(system: &SystemScope, holder: Holder) -> Result<Vec<Uui
     );
     holder.narrow_deliveries(&mut sql);
     sql.push(" LIMIT 500");
-    system.query(&sql.text, sql.values).await?.iter().map(|row| row.try_get("", "id")).collect()
+    sql
 }
 
 /// What is read of each, in the order of [`Facts::of`].

@@ -13,6 +13,8 @@ mod decide;
 mod decide_tests;
 mod events;
 mod facts;
+#[cfg(test)]
+mod facts_tests;
 mod order;
 #[cfg(test)]
 mod record_tests;
