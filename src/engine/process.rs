@@ -199,9 +199,15 @@ pub async fn count_alive(conn: &impl ConnectionTrait, dead_after: Duration) -> R
     Ok(found.first().map(|row| row.try_get("", "many")).transpose()?.unwrap_or_default())
 }
 
-/// Deletes the rows of processes that have been dead for a week.
+/// Deletes the rows of processes that have been dead for a week. What one still holds is found by its row.
+/// `ix_enrollments_held`, `ix_smtp_credentials_holder`
 pub(super) async fn forget_dead(conn: &impl ConnectionTrait) -> Result<u64, DbErr> {
-    let text = format!("DELETE FROM engine_processes WHERE dead_at < {} - $1", now_sql(conn));
+    let text = format!(
+        "DELETE FROM engine_processes WHERE dead_at < {} - $1 \
+         AND NOT EXISTS (SELECT 1 FROM enrollments e WHERE e.progress = 'claimed' AND e.process_id = engine_processes.id) \
+         AND NOT EXISTS (SELECT 1 FROM smtp_credentials s WHERE s.holder = engine_processes.id)",
+        now_sql(conn)
+    );
     execute(conn, &text, [micros(KEEP_DEAD).into()]).await
 }
 

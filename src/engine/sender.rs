@@ -20,6 +20,7 @@ use crate::{
     clock::Timestamp,
     models::smtp_credentials,
     sending::{
+        chunks::Chunks,
         lane::{self, LaneContext, LaneError},
         lanes::{self, Idle, Lane, Rest},
         ledger::{self, Holder, Ledger},
@@ -103,7 +104,7 @@ pub(super) async fn run(ctx: EngineContext, state: AppState) -> LoopResult {
             timeouts: Timeouts { final_reply: settings.final_reply, ..Timeouts::default() },
             turn: settings.turn,
             connections: settings.connections,
-            chunking: settings.chunking,
+            chunks: Chunks::new(settings.chunking),
             state,
             ledger,
         },
@@ -285,7 +286,7 @@ pub(super) async fn void_all(state: &AppState, holder: Holder) -> Result<bool, B
 
 /// Voids what the dead held, account by account: what somebody keeps locked of one must not keep what is of others.
 async fn void_dead(state: &AppState) -> Result<bool, BoxError> {
-    let mut done = Ok(false);
+    let mut done = name_dead_holders(state).await.map(|()| false);
     for account in ledger::bereaved(&state.reads()).await? {
         match (void_all(state, Holder::Dead(account)).await, &mut done) {
             (Ok(any), Ok(before)) => *before |= any,
@@ -294,6 +295,16 @@ async fn void_dead(state: &AppState) -> Result<bool, BoxError> {
         }
     }
     done
+}
+
+/// Lets what the dead held be found who did not say in the enrollment that they do.
+async fn name_dead_holders(state: &AppState) -> Result<(), BoxError> {
+    if !ledger::are_holders_unnamed(&state.reads()).await? {
+        return Ok(());
+    }
+    let name = async |system: &SystemScope| ledger::name_dead_holders(system).await;
+    while SystemScope::in_transaction(&state.db, name).await? > 0 {}
+    Ok(())
 }
 
 /// Voids what the dead held, frees their lanes, and moves enrollments off lanes that are closed for good.

@@ -17,6 +17,7 @@ use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 use super::{
+    chunks::Chunks,
     lanes::{Lane, Rest},
     ledger::{Ledger, LedgerError},
     smtp::Timeouts,
@@ -43,8 +44,8 @@ pub struct LaneContext {
     pub turn: Duration,
     /// The most connections of a lane at a time, from 1.
     pub connections: usize,
-    /// Whether messages go out as chunks where the server offers that.
-    pub chunking: bool,
+    /// Which servers are sent chunks.
+    pub chunks: Chunks,
 }
 
 /// Why a lane ended without a rest of its own.
@@ -70,7 +71,6 @@ pub(super) struct Crew {
     /// When the first recipient was accepted: a server slow to greet is not greeted in vain.
     opened: OnceLock<Instant>,
     served: AtomicBool,
-    chunking: AtomicBool,
 }
 
 impl Crew {
@@ -78,7 +78,6 @@ impl Crew {
         let stop = ctx.stop.child_token();
         Self {
             alone: stop.child_token(),
-            chunking: AtomicBool::new(ctx.chunking),
             ctx: LaneContext { stop, ..ctx },
             more: Notify::new(),
             begun: Instant::now(),
@@ -100,16 +99,6 @@ impl Crew {
     /// Whether it accepted one, on any of the connections.
     pub(super) fn was_served(&self) -> bool {
         self.served.load(Ordering::Relaxed)
-    }
-
-    /// Notes that the server offers chunks and takes none: in this turn it is asked for no more.
-    pub(super) fn note_no_chunks(&self) {
-        self.chunking.store(false, Ordering::Relaxed);
-    }
-
-    /// Whether messages may go out as chunks.
-    pub(super) fn sends_chunks(&self) -> bool {
-        self.chunking.load(Ordering::Relaxed)
     }
 
     /// Asked behind a message, so that each turn sends one at least. Whoever has waited longer is taken first then.

@@ -14,6 +14,7 @@
 //! whose outcome is not is uncertain, and is never sent again by itself.
 
 pub mod aside;
+pub mod chunks;
 pub mod compose;
 pub mod enrolling;
 pub mod estimate;

@@ -255,13 +255,17 @@ impl Worker {
             return DataOutcome::NotSent(Broken::Closed);
         };
         tracing::trace!(delivery = %mark.ticket().delivery_id, "handing over");
-        if !self.crew.sends_chunks() {
+        let (chunks, server) = (&self.crew.ctx.chunks, self.sender.endpoint());
+        if !chunks.go_to(&server).await {
             connection.without_chunks();
         }
         let liveness = self.crew.ctx.liveness.clone();
         let alive = move || liveness.is_alive();
         let next = self.ahead.as_ref().map(|next| next.envelope(&self.sender));
         let outcome = connection.data(offered, &ready.letter.bytes, next.as_ref(), &alive).await;
+        if connection.sent_a_chunk() {
+            chunks.note(&server, &outcome).await;
+        }
         if !connection.is_usable() {
             self.connection = None;
         }
@@ -300,10 +304,7 @@ impl Worker {
                 self.blame(ticket, trouble, reply.kept()).await
             }
             // It takes the same message behind DATA, on another connection: nobody knows what it made of what it read.
-            DataOutcome::NotSent(Broken::NoChunks) => {
-                self.crew.note_no_chunks();
-                self.end(ticket, Outcome::GivenBack, Step::Next).await
-            }
+            DataOutcome::NotSent(Broken::NoChunks) => self.end(ticket, Outcome::GivenBack, Step::Next).await,
             DataOutcome::NotSent(why) => self.blame(ticket, trouble, why.to_string()).await,
         }
     }

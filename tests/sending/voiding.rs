@@ -2,10 +2,12 @@
 
 use ampout::{
     clock::Timestamp,
-    sending::ledger::{Holder, Marking, bereaved, void},
+    engine::sweep,
+    sending::ledger::{Holder, Marking, bereaved, name_dead_holders, void},
     tenancy::{Conn, SystemScope},
 };
 use rstest::rstest;
+use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 use crate::support::{
@@ -22,6 +24,11 @@ async fn bereaved_now(w: &World) -> Vec<Uuid> {
     bereaved(&SystemScope::new(Conn::Pool(w.db().pool().clone()))).await.unwrap()
 }
 
+async fn named(w: &World) -> u64 {
+    let name = async |system: &SystemScope| name_dead_holders(system).await;
+    SystemScope::in_transaction(&w.db(), name).await.unwrap()
+}
+
 /// The process that holds the lane, dead or alive.
 async fn process(w: &World, mine: &HeldLane, dead: bool) {
     let sql = "INSERT INTO engine_processes (id, name, started_at, heartbeat_at, dead_at) VALUES ($1, 'test', 0, 0, $2)";
@@ -30,6 +37,44 @@ async fn process(w: &World, mine: &HeldLane, dead: bool) {
 
 async fn in_state(w: &World, state: &str) -> i64 {
     w.number("SELECT count(*) FROM deliveries WHERE state = $1", [state.into()]).await
+}
+
+/// Of a version that named the process in the delivery alone, and ran on while this one was there already.
+#[tokio::test]
+async fn what_the_dead_held_without_saying_so_in_the_enrollment_is_found() {
+    with_people(3, |w, mine| async move {
+        process(&w, &mine, false).await;
+        let claimed = claim(&w, &mine, 2).await;
+        with_ledger(&w, async |ledger| ledger.mark(None, claimed[0].ticket(), [0; 32]).await).await.unwrap();
+        w.sql("UPDATE enrollments SET process_id = NULL", []).await;
+        assert_eq!(named(&w).await, 0, "it lives");
+        w.sql("UPDATE engine_processes SET dead_at = 1", []).await;
+        assert!(bereaved_now(&w).await.is_empty());
+        assert_eq!(named(&w).await, 2);
+        assert_eq!(bereaved_now(&w).await, [mine.account]);
+        assert_eq!(voided(&w, Holder::Dead(mine.account)).await, [(mine.account, mine.campaign)]);
+        assert_eq!((in_state(&w, "uncertain").await, in_state(&w, "queued").await), (1, 1));
+    })
+    .await;
+}
+
+/// What one holds is found by its row.
+#[tokio::test]
+async fn a_process_is_forgotten_a_week_after_its_death_once_it_holds_nothing() {
+    const KNOWN: &str = "SELECT count(*) FROM engine_processes";
+    with_people(1, |w, mine| async move {
+        process(&w, &mine, true).await;
+        claim(&w, &mine, 1).await;
+        let forgotten = async || sweep(&w.db(), &CancellationToken::new()).await.unwrap().engine_processes;
+        w.sql("UPDATE smtp_credentials SET holder = NULL", []).await;
+        assert_eq!((forgotten().await, w.number(KNOWN, []).await), (0, 1), "a claim");
+        voided(&w, Holder::Dead(mine.account)).await;
+        w.sql("UPDATE smtp_credentials SET holder = $1", [mine.process.into()]).await;
+        assert_eq!((forgotten().await, w.number(KNOWN, []).await), (0, 1), "a lane");
+        w.sql("UPDATE smtp_credentials SET holder = NULL", []).await;
+        assert_eq!((forgotten().await, w.number(KNOWN, []).await), (1, 0));
+    })
+    .await;
 }
 
 #[rstest]

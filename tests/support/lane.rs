@@ -6,6 +6,7 @@ use ampout::{
     clock::Timestamp,
     engine::{Doorbell, Process},
     sending::{
+        chunks::Chunks,
         lane::{self, LaneContext},
         lanes::{self, Rest},
         ledger::{Claimed, Ledger, Want},
@@ -113,7 +114,7 @@ pub async fn worked(w: &World, timeouts: Timeouts) -> (Rest, bool) {
         timeouts,
         turn: DEADLINE,
         connections: 1,
-        chunking: true,
+        chunks: Chunks::new(true),
     };
     let rested = tokio::time::timeout(DEADLINE, lane::run(ctx, lane)).await;
     writing.await.unwrap();

@@ -33,7 +33,7 @@ pub use claim::{Claimed, Recipient, Want};
 pub use decide::{Outcome, Verdict};
 pub use facts::{Holder, bereaved};
 pub use order::lock_soon;
-pub use void::void;
+pub use void::{are_holders_unnamed, name_dead_holders, void};
 
 use self::{
     answer::{Answers, Entry, answer},

@@ -8,7 +8,41 @@ use super::{
     facts::{self, Holder},
     order, write,
 };
-use crate::{clock::Timestamp, tenancy::SystemScope};
+use crate::{
+    clock::Timestamp,
+    db::{RowLock, lock_sql},
+    tenancy::SystemScope,
+};
+
+/// Says of up to 500 enrollments who held them, where that is a dead process of a version that said so in the delivery alone:
+/// it may have run while, or after, [ADR 20](../../../docs/adr/0020-an-outcome-writes-no-index.md) was migrated to. `void`
+/// finds them then. Answers how many. `ix_enrollments_held`, then `uq_deliveries_step`
+///
+/// # Errors
+/// What the database refuses.
+pub async fn name_dead_holders(system: &SystemScope) -> Result<u64, DbErr> {
+    let lock = match lock_sql(system.backend(), RowLock::UpdateSkipLocked) {
+        "" => String::new(),
+        lock => lock.replace("FOR UPDATE", "FOR UPDATE OF e"),
+    };
+    let sql = format!(
+        "UPDATE enrollments SET process_id = found.holder FROM (SELECT e.id AS enrollment_id, d.process_id AS holder \
+         FROM enrollments e CROSS JOIN deliveries d WHERE e.progress = 'claimed' AND e.process_id IS NULL \
+         AND d.account_id = e.account_id AND d.enrollment_id = e.id AND d.state IN ('claimed', 'sending') \
+         AND d.process_id IN (SELECT id FROM engine_processes WHERE dead_at IS NOT NULL) LIMIT 500{lock}) found \
+         WHERE enrollments.id = found.enrollment_id"
+    );
+    system.execute(&sql, []).await
+}
+
+/// Whether any enrollment is claimed without a name. `ix_enrollments_held`
+///
+/// # Errors
+/// What the database refuses.
+pub async fn are_holders_unnamed(system: &SystemScope) -> Result<bool, DbErr> {
+    let sql = "SELECT 1 AS one FROM enrollments WHERE progress = 'claimed' AND process_id IS NULL LIMIT 1";
+    Ok(system.query_one(sql, []).await?.is_some())
+}
 
 /// Gives back what was claimed and makes uncertain what was marked. Returns the campaigns that have work again; call it
 /// until there are none.

@@ -6,6 +6,18 @@
 /// Ends a message whose text ended with a line end; written on its own, last.
 pub(super) const FINAL_DOT: &[u8] = b".\r\n";
 
+/// A message up to this size is written in one go with its final dot; of a larger one the dot goes alone, and what follows
+/// with it. An empty socket takes that much at once, so nothing comes between the last look at whether this process is alive
+/// and the dot; and with what follows it is one record of TLS (RFC 8446, section 5.1), of which a server sees all or nothing.
+pub(super) const LAST_PIECE: usize = 12 * 1024;
+
+/// Whether a message may go out as one chunk. A server that promises chunks and does not read them may take what one says for
+/// commands: with a lone dot in it, these could end a message of their own.
+pub(super) fn fits_chunk(message: &[u8]) -> bool {
+    let mut lines = message.split(|byte| matches!(byte, b'\r' | b'\n'));
+    message.len() <= LAST_PIECE && !lines.any(|line| line == b".")
+}
+
 /// Writes the message as it goes behind DATA into `wire`, which is emptied first. The result is empty or ends with a line end.
 pub(super) fn stuff(message: &[u8], wire: &mut Vec<u8>) {
     wire.clear();
@@ -83,6 +95,15 @@ mod tests {
         assert_eq!(wire, b"BDAT 10 LAST\r\na\r\n.b\r\n.\r\n");
         chunk(b"", &mut wire);
         assert_eq!(wire, b"BDAT 0 LAST\r\n");
+    }
+
+    #[test]
+    fn a_message_with_a_lone_dot_is_no_chunk() {
+        let fitting: [&[u8]; 4] = [b"", b"a\r\n..\r\n", b"a.\r\n.b\r\n", b" .\r\n"];
+        assert!(fitting.iter().all(|message| fits_chunk(message)));
+        let lone: [&[u8]; 5] = [b".", b".\r\na", b"a\r\n.\r\nb", b"a\n.\nb", b"a\r."];
+        assert!(!lone.iter().any(|message| fits_chunk(message)));
+        assert!(fits_chunk(&[b'.'; LAST_PIECE]) && !fits_chunk(&[b'.'; LAST_PIECE + 1]));
     }
 
     proptest! {

@@ -111,6 +111,8 @@ pub struct SmtpConnection {
     needs_reset: bool,
     /// Once broken, never used again.
     broken: bool,
+    /// The last message was one chunk.
+    in_one_chunk: bool,
     /// Messages that got their final reply.
     served: u64,
     /// Kept between messages, so that a message costs no allocation of its own size.
@@ -151,6 +153,11 @@ impl SmtpConnection {
     /// Sends every message behind DATA from now on, also where the server offers CHUNKING.
     pub const fn without_chunks(&mut self) {
         self.features.chunking = false;
+    }
+
+    /// Whether the last message went out as a chunk, or would have.
+    pub const fn sent_a_chunk(&self) -> bool {
+        self.in_one_chunk
     }
 
     /// How many messages got their final reply here. A connection that served and then fails before DATA has

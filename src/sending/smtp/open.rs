@@ -42,6 +42,7 @@ impl SmtpConnection {
             ahead: None,
             needs_reset: false,
             broken: false,
+            in_one_chunk: false,
             served: 0,
             scratch: Vec::new(),
         })

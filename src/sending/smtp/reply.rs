@@ -45,7 +45,7 @@ impl ReplyLine {
 
 impl Reply {
     /// From a code of three digits and its lines of text.
-    pub(super) const fn new(code: u16, lines: Vec<String>) -> Self {
+    pub(crate) const fn new(code: u16, lines: Vec<String>) -> Self {
         Self { code, lines }
     }
 
@@ -74,6 +74,11 @@ impl Reply {
         self.code == 421
     }
 
+    /// 221: the server leaves, whatever it was asked. Nothing was accepted by it.
+    pub(super) const fn is_goodbye(&self) -> bool {
+        self.code == 221
+    }
+
     /// The text of each line, as sent.
     pub fn lines(&self) -> impl Iterator<Item = &str> {
         self.lines.iter().map(String::as_str)
@@ -92,10 +97,10 @@ impl Reply {
         (class == self.code / 100 && parts.next().is_none()).then_some(pair)
     }
 
-    /// Whether the command itself was refused (RFC 5321, section 4.2.4) and not what it brought: the status says so, or there
-    /// is none.
+    /// Whether the command itself was refused (RFC 5321, section 4.2.4) and not what it brought: there is no status, or one of
+    /// nothing, of the system (3.3: not capable of it) or of the protocol (RFC 3463, section 3).
     pub(super) fn is_of_command(&self) -> bool {
-        matches!(self.code, 500..=504) && matches!(self.enhanced(), None | Some((5, _)))
+        matches!(self.code, 500..=504) && matches!(self.enhanced(), None | Some((0 | 3 | 5, _)))
     }
 
     /// What is stored and shown: one line, no control characters, at most 500 characters.

@@ -9,17 +9,13 @@ use std::time::Duration;
 
 use tokio::time::{Instant, timeout, timeout_at};
 
-use super::message::{FINAL_DOT, chunk, stuff};
+use super::message::{FINAL_DOT, LAST_PIECE, chunk, fits_chunk, stuff};
 use super::outcome::{Broken, DataOutcome, OfferError, Phase};
 use super::reply::Reply;
 use super::{Alive, Envelope, Offered, OwnedEnvelope, SmtpConnection};
 
 /// A scratch buffer that grew over this is given back after the message.
 const KEPT_SCRATCH: usize = 256 * 1024;
-/// A message up to this size is written in one go with its final dot; of a larger one the dot goes alone, and what follows
-/// with it. An empty socket takes that much at once, so nothing comes between the last look at whether this process is alive
-/// and the dot; and with what follows it is one record of TLS (RFC 8446, section 5.1), of which a server sees all or nothing.
-pub(super) const LAST_PIECE: usize = 12 * 1024;
 
 impl SmtpConnection {
     /// MAIL and RCPT. If they went out behind the last final dot already, only their replies are read.
@@ -148,8 +144,8 @@ impl SmtpConnection {
         }
         let mut text = std::mem::take(&mut self.scratch);
         // One that has closed, or said something meanwhile, is asked by DATA whether it is still there.
-        let in_one_chunk = self.features.chunking && message.len() <= LAST_PIECE && self.wire.is_quiet();
-        let begun = if in_one_chunk {
+        self.in_one_chunk = self.features.chunking && fits_chunk(message) && self.wire.is_quiet();
+        let begun = if self.in_one_chunk {
             self.begin_chunk(message, &mut text, alive)
         } else {
             self.begin(message, &mut text, alive).await
@@ -162,12 +158,8 @@ impl SmtpConnection {
             }
             Err(outcome) => outcome,
         };
-        if let DataOutcome::Refused { reply, .. } = &outcome
-            && in_one_chunk
-            && reply.is_of_command()
-        {
-            tracing::warn!(code = reply.code(), "a server offers chunks and takes none");
-            outcome = self.not_sent(Broken::NoChunks);
+        if self.in_one_chunk {
+            outcome = self.of_chunk(outcome);
         }
         if text.capacity() <= KEPT_SCRATCH {
             self.scratch = text;
@@ -193,6 +185,18 @@ impl SmtpConnection {
         chunk(message, text);
         crate::sending::points::reach("smtp-before-dot");
         if alive() { Ok(0) } else { Err(self.not_sent(Broken::NotAlive)) }
+    }
+
+    /// What a chunk came to. A failed one ends its transaction (RFC 3030, section 2), and some servers keep that for RSET.
+    fn of_chunk(&mut self, outcome: DataOutcome) -> DataOutcome {
+        match &outcome {
+            DataOutcome::Refused { reply, .. } if reply.is_of_command() => self.not_sent(Broken::NoChunks),
+            DataOutcome::Refused { .. } | DataOutcome::Deferred { .. } => {
+                self.needs_reset = self.ahead.is_none();
+                outcome
+            }
+            DataOutcome::Accepted(_) | DataOutcome::NotSent(_) | DataOutcome::Unknown(_) => outcome,
+        }
     }
 
     /// DATA, and what of the message goes out before its last piece, which `text` ends with; how much that was. Up to here the
@@ -252,7 +256,7 @@ impl SmtpConnection {
         self.broken |= wrote.is_err();
         // The server may have answered and closed before all of what follows went out.
         match self.read_by(until).await.map_err(|error| wrote.err().unwrap_or(error)) {
-            Ok(reply) if reply.is_positive() => DataOutcome::Accepted(reply),
+            Ok(reply) if reply.is_positive() && !reply.is_goodbye() => DataOutcome::Accepted(reply),
             Ok(reply) if reply.is_temporary() => {
                 self.broken |= reply.is_closing();
                 DataOutcome::Deferred { phase: Phase::Dot, reply }

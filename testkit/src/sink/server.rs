@@ -74,6 +74,8 @@ pub enum Chunking {
     Offered,
     /// Offers them and does not know the command.
     Promised,
+    /// Offers them and puts each off (451), as a gateway does that does not find their end.
+    PutOff,
 }
 
 /// Sets up a [`Sink`].

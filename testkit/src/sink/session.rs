@@ -130,7 +130,9 @@ impl Session {
             "MAIL" => self.mail(rest).await,
             "RCPT" => self.rcpt(rest).await,
             "DATA" => self.data().await,
-            "BDAT" if self.shared.options.chunking == Chunking::Offered => self.chunk(rest).await,
+            "BDAT" if matches!(self.shared.options.chunking, Chunking::Offered | Chunking::PutOff) => {
+                self.chunk(rest).await
+            }
             "EHLO" => self.ehlo(),
             "HELO" => self.reply("250 sink"),
             "RSET" => {
@@ -310,7 +312,9 @@ impl Session {
         let Some(behaviour) = behaviour else {
             return self.reply("503 5.5.1 no valid recipients");
         };
-        if let Some(reply) = behaviour.reply_at(Stage::Data) {
+        let put_off = self.shared.options.chunking == Chunking::PutOff;
+        let put_off = put_off.then_some("451 4.4.2 timeout waiting for client input");
+        if let Some(reply) = put_off.or_else(|| behaviour.reply_at(Stage::Data)) {
             self.mail = None;
             return self.reply(reply);
         }

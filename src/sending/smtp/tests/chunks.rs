@@ -13,7 +13,7 @@ use super::{
     sending::{OFFER, kind, script},
     sink::dialer,
 };
-use crate::sending::smtp::transaction::LAST_PIECE;
+use crate::sending::smtp::message::LAST_PIECE;
 use crate::sending::smtp::{Broken, DataOutcome, Envelope, Phase, SmtpConnection};
 
 const HELLO: [Step; 3] = [
@@ -43,6 +43,10 @@ async fn send(steps: &[Step]) -> (DataOutcome, bool) {
 #[case(&[Say("500 5.7.1 spam\r\n")], "refused", true)]
 #[case(&[Say("502 what is that\r\n")], "not sent", false)]
 #[case(&[Say("503 5.5.1 DATA, please\r\n")], "not sent", false)]
+#[case(&[Say("502 5.3.3 Command not implemented\r\n")], "not sent", false)]
+#[case(&[Say("500 5.0.0 what is that\r\n")], "not sent", false)]
+#[case(&[Say("500 5.1.1 nobody\r\n")], "refused", true)]
+#[case(&[Say("221 2.0.0 idle for too long\r\n")], "unknown", false)]
 #[case(&[], "unknown", false)]
 #[case(&[Say("25")], "unknown", false)]
 #[case(&[Say("354 more\r\n")], "unknown", false)]
@@ -118,7 +122,7 @@ async fn the_next_message_is_offered_behind_the_chunk() {
         let first = connection.offer(&ENVELOPE).await.unwrap();
         let one = connection.data(first, b"hello", Some(&NEXT), &|| true).await;
         let second = connection.offer(&NEXT).await.unwrap();
-        let two = connection.data(second, b".\n", None, &|| true).await;
+        let two = connection.data(second, b".a\n", None, &|| true).await;
         (kind(&one), kind(&two))
     };
     let steps = script(&[
@@ -127,7 +131,7 @@ async fn the_next_message_is_offered_behind_the_chunk() {
         &[
             Hear("BDAT 7 LAST\r\nhello\r\nMAIL FROM:<a@x.test> SIZE=6\r\nRCPT TO:<c@y.test>\r\n"),
             Say("250 ok\r\n250 ok\r\n250 ok\r\n"),
-            Hear("BDAT 3 LAST\r\n.\r\n"),
+            Hear("BDAT 4 LAST\r\n.a\r\n"),
             Say("250 ok\r\n"),
         ],
     ]);
@@ -135,7 +139,30 @@ async fn the_next_message_is_offered_behind_the_chunk() {
     assert_eq!(kinds, ("accepted", "accepted"));
 }
 
-/// What is larger goes out in pieces, with a last look before its dot; and who is told so sends none.
+#[tokio::test]
+async fn a_refused_chunk_leaves_nothing_of_its_transaction_behind() {
+    let server = Server::start().await;
+    let client = async {
+        let mut connection = open(server.port(), &timeouts()).await.unwrap();
+        let first = connection.offer(&ENVELOPE).await.unwrap();
+        let one = connection.data(first, b"hello", None, &|| true).await;
+        let second = connection.offer(&ENVELOPE).await.unwrap();
+        let two = connection.data(second, b"hello", None, &|| true).await;
+        (kind(&one), kind(&two))
+    };
+    let steps = script(&[
+        &HELLO,
+        &OFFER,
+        &CHUNK,
+        &[Say("451 later\r\n"), Hear("RSET\r\n"), OFFER[0], Say("250 ok\r\n"), OFFER[1]],
+        &CHUNK,
+        &[Say("250 ok\r\n")],
+    ]);
+    let (kinds, _) = tokio::join!(client, server.play(&steps));
+    assert_eq!(kinds, ("deferred", "accepted"));
+}
+
+/// What is larger, or has a lone dot, goes out in pieces, with a last look before its dot; and who is told so sends none.
 #[tokio::test]
 async fn a_large_message_goes_out_behind_data_and_so_does_each_where_chunks_are_not_wanted() {
     let sink = Sink::builder().chunking(Chunking::Offered).start().await.unwrap();
@@ -143,8 +170,10 @@ async fn a_large_message_goes_out_behind_data_and_so_does_each_where_chunks_are_
         SmtpConnection::open(&dialer(&sink, true), &endpoint(sink.port()), &timeouts()).await.unwrap();
     let of_size = |bytes: usize| format!("Subject: x\r\n\r\n{}\r\n", ".".repeat(bytes - 16));
     let (large, largest) = (of_size(LAST_PIECE + 1), of_size(LAST_PIECE));
-    let small = "Subject: x\r\n\r\n.\r\n..\r\n";
-    for (text, chunks) in [(large.as_str(), true), (&largest, true), (small, true), (small, false)] {
+    let (small, lone) = ("Subject: x\r\n\r\n.a\r\n..\r\n", "Subject: x\r\n\r\n.\r\n");
+    for (text, chunks) in
+        [(large.as_str(), true), (&largest, true), (small, true), (lone, true), (small, false)]
+    {
         if !chunks {
             connection.without_chunks();
         }
@@ -160,9 +189,12 @@ async fn a_large_message_goes_out_behind_data_and_so_does_each_where_chunks_are_
         .filter(|line| line.starts_with("BDAT") || *line == "DATA")
         .collect();
     let longest = format!("BDAT {LAST_PIECE} LAST");
-    assert_eq!(bodies, ["DATA", &longest, "BDAT 21 LAST", "DATA"]);
+    assert_eq!(bodies, ["DATA", &longest, "BDAT 22 LAST", "DATA", "DATA"]);
     let arrived: Vec<_> = sink.messages().into_iter().map(|message| message.raw).collect();
-    assert_eq!(arrived, [large.as_bytes(), largest.as_bytes(), small.as_bytes(), small.as_bytes()]);
+    assert_eq!(
+        arrived,
+        [large.as_bytes(), largest.as_bytes(), small.as_bytes(), lone.as_bytes(), small.as_bytes()]
+    );
 }
 
 #[tokio::test]

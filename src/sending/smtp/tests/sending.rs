@@ -89,6 +89,7 @@ async fn before_the_final_dot_nothing_is_uncertain(
 #[case(&[Say("250-ok\r\n")], "unknown", false)]
 #[case(&[Say("250-ok\r\n251 ok\r\n")], "unknown", false)]
 #[case(&[Say("\u{0}\u{1}garbage\r\n")], "unknown", false)]
+#[case(&[Say("221 2.0.0 bye\r\n")], "unknown", false)]
 #[case(&[Say("354 more\r\n")], "unknown", false)]
 #[tokio::test]
 async fn after_the_final_dot_only_a_reply_decides(
