@@ -17,7 +17,7 @@ use crate::{
     mailers::{Relay, Templates},
     models::{api_keys::KeyLookups, app_keys, plans, suppressions::Searches},
     net::{DialPolicy, Dialer, HttpClient, MxCheck},
-    sending::program::Programs,
+    sending::{chunks::Chunks, program::Programs},
     tenancy::{Conn, SystemScope},
 };
 
@@ -44,6 +44,8 @@ pub struct AppState {
     pub doorbells: Doorbells,
     /// Compiled steps of campaigns that are sending.
     pub programs: Programs,
+    /// Which mail servers are sent chunks.
+    pub chunks: Chunks,
     /// Looks keys up.
     pub key_lookups: KeyLookups,
     /// Who looks for the address behind a hash.
@@ -100,6 +102,7 @@ impl AppState {
             allow_private: settings.allow_private_networks,
             allow_plain_mail: settings.allow_plain_mail,
         };
+        let chunks = Chunks::new(settings.engine.chunking);
         let limits = RateLimits::new(&settings.limits).map_err(stop)?;
         let dialer = Dialer::new(policy).map_err(stop)?;
         let mx = MxCheck::new(dialer.dns());
@@ -117,6 +120,7 @@ impl AppState {
             mx,
             doorbells: Doorbells::of(ctx),
             programs: Programs::default(),
+            chunks,
             key_lookups: KeyLookups::default(),
             searches: Searches::default(),
             limits,

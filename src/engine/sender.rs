@@ -20,7 +20,6 @@ use crate::{
     clock::Timestamp,
     models::smtp_credentials,
     sending::{
-        chunks::Chunks,
         lane::{self, LaneContext, LaneError},
         lanes::{self, Idle, Lane, Rest},
         ledger::{self, Holder, Ledger},
@@ -104,7 +103,6 @@ pub(super) async fn run(ctx: EngineContext, state: AppState) -> LoopResult {
             timeouts: Timeouts { final_reply: settings.final_reply, ..Timeouts::default() },
             turn: settings.turn,
             connections: settings.connections,
-            chunks: Chunks::new(settings.chunking),
             state,
             ledger,
         },

@@ -76,8 +76,8 @@ async fn read(system: &SystemScope, now: Timestamp) -> Result<Sample, sea_orm::D
 fn in_state(state: &str) -> String {
     match state {
         "claimed" | "sending" => format!(
-            "SELECT 1 AS one FROM (SELECT account_id, id FROM enrollments WHERE progress = 'claimed' LIMIT {MOST}) e \
-             CROSS JOIN deliveries d WHERE d.account_id = e.account_id AND d.enrollment_id = e.id AND d.state = '{state}'"
+            "SELECT 1 AS one FROM enrollments e CROSS JOIN deliveries d WHERE e.progress = 'claimed' \
+             AND d.account_id = e.account_id AND d.enrollment_id = e.id AND d.state = '{state}'"
         ),
         _ => format!("SELECT 1 AS one FROM deliveries WHERE stage = '{state}'"),
     }

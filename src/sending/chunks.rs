@@ -1,21 +1,21 @@
 //! Which mail servers are sent chunks (RFC 3030). Some promise to take them, or a gateway before them does, and then refuse,
 //! put off, break off or sit out each one, or each but the first: they are sent their messages behind DATA.
 
-use std::time::Duration;
+use std::{future, time::Duration};
 
-use moka::future::Cache;
+use moka::{Entry, future::Cache};
 
 use super::smtp::{Broken, DataOutcome, Endpoint};
 
-/// What a chunk weighs that was not taken, against one that was. Where more than a third is not, it adds up.
-const UNTAKEN: i32 = 2;
+/// What a chunk weighs that was taken, against one that was not. Below zero a server has shown that it takes them.
 const TAKEN: i32 = -1;
-/// From here on a server gets no more: the first two were not taken, or as many more as …
-const ENOUGH: i32 = 4;
-/// … a server that took many is believed to take them.
+const UNTAKEN: i32 = 2;
+/// The weight of a server that took many.
 const LEAST: i32 = -20;
-/// How long a server is remembered after the last that changed what is known of it.
-const KEPT: Duration = Duration::from_hours(1);
+/// The weight of a server that gets none.
+const NEVER: i32 = i32::MAX;
+/// How long a server is remembered after the last chunk that changed its weight.
+const KEPT: Duration = Duration::from_hours(24);
 /// Servers that are remembered at a time.
 const MOST: u64 = 10_000;
 
@@ -23,7 +23,7 @@ const MOST: u64 = 10_000;
 #[derive(Clone, Debug)]
 pub struct Chunks {
     wanted: bool,
-    /// What the chunks of a server weigh together, by host and port.
+    /// Weights by host and port.
     servers: Cache<(String, u16), i32>,
 }
 
@@ -35,39 +35,50 @@ impl Chunks {
 
     /// Whether this server is sent its messages as chunks where it offers that.
     pub async fn go_to(&self, server: &Endpoint<'_>) -> bool {
-        self.wanted && self.weight(server).await < ENOUGH
+        self.wanted && self.servers.get(&key(server)).await != Some(NEVER)
     }
 
-    /// Learns what became of a chunk. One that the server cannot have seen to its end says nothing of it.
-    pub async fn note(&self, server: &Endpoint<'_>, outcome: &DataOutcome) {
-        let by = match outcome {
-            DataOutcome::Accepted(_) => TAKEN,
-            DataOutcome::NotSent(Broken::NoChunks) => ENOUGH - LEAST,
-            DataOutcome::NotSent(_) => return,
-            DataOutcome::Deferred { .. } | DataOutcome::Refused { .. } | DataOutcome::Unknown(_) => UNTAKEN,
+    /// Learns what became of a chunk, and says what becomes of its message: refused by a server that has not shown that it takes
+    /// chunks, the message goes behind DATA. The server does not have it, and what it refused is not known.
+    pub async fn judge(&self, server: &Endpoint<'_>, outcome: DataOutcome) -> DataOutcome {
+        let is_taken = matches!(outcome, DataOutcome::Accepted(_));
+        if is_taken && self.servers.get(&key(server)).await == Some(LEAST) {
+            return outcome;
+        }
+        let weigh = |known: Option<Entry<_, i32>>| {
+            future::ready(weight(known.map_or(0, Entry::into_value), &outcome))
         };
-        let before = self.weight(server).await;
-        let weight = (before + by).clamp(LEAST, ENOUGH);
-        if weight == before {
-            return;
+        let after = self.servers.entry(key(server)).and_upsert_with(weigh).await.into_value();
+        match outcome {
+            DataOutcome::Deferred { reply, .. } | DataOutcome::Refused { reply, .. } if after == NEVER => {
+                tracing::warn!(
+                    host = server.host,
+                    port = server.port,
+                    reply = reply.kept(),
+                    "no chunks go there"
+                );
+                DataOutcome::NotSent(Broken::NoChunks)
+            }
+            outcome => outcome,
         }
-        if weight == ENOUGH {
-            tracing::warn!(
-                host = server.host,
-                port = server.port,
-                "a server offers chunks and takes none: it gets DATA"
-            );
-        }
-        self.servers.insert(key(server), weight).await;
-    }
-
-    async fn weight(&self, server: &Endpoint<'_>) -> i32 {
-        self.servers.get(&key(server)).await.unwrap_or(0)
     }
 }
 
 fn key(server: &Endpoint<'_>) -> (String, u16) {
     (server.host.to_owned(), server.port)
+}
+
+/// A server's weight after this. A chunk that it cannot have seen to its end says nothing of it. Pure.
+fn weight(before: i32, outcome: &DataOutcome) -> i32 {
+    match outcome {
+        _ if before == NEVER => NEVER,
+        DataOutcome::Accepted(_) => (before + TAKEN).max(LEAST),
+        DataOutcome::NotSent(Broken::NoChunks) => NEVER,
+        DataOutcome::NotSent(_) => before,
+        DataOutcome::Deferred { .. } | DataOutcome::Refused { .. } | DataOutcome::Unknown(_) => {
+            if before < 0 { before + UNTAKEN } else { NEVER }
+        }
+    }
 }
 
 #[cfg(test)]
@@ -77,6 +88,10 @@ mod tests {
     use super::*;
     use crate::sending::smtp::{Phase, Reply};
 
+    const DOT: Phase = Phase::Dot;
+    const UNKNOWN: DataOutcome = DataOutcome::Unknown(Broken::Timeout);
+    const NONE: DataOutcome = DataOutcome::NotSent(Broken::NoChunks);
+
     fn at(port: u16) -> Endpoint<'static> {
         Endpoint { host: "mail.test", port, username: "", password: "" }
     }
@@ -85,34 +100,40 @@ mod tests {
         let reply = Reply::new(code, vec![]);
         match code / 100 {
             2 => DataOutcome::Accepted(reply),
-            4 => DataOutcome::Deferred { phase: Phase::Dot, reply },
-            _ => DataOutcome::Refused { phase: Phase::Dot, reply },
+            4 => DataOutcome::Deferred { phase: DOT, reply },
+            _ => DataOutcome::Refused { phase: DOT, reply },
         }
     }
 
+    /// Whether the last outcome stays the message's own, and whether more chunks go there.
     #[rstest]
-    #[case::refused_as_a_command(vec![DataOutcome::NotSent(Broken::NoChunks)], false)]
-    #[case::put_off_once(vec![answered(451)], true)]
-    #[case::put_off_twice(vec![answered(451), answered(451)], false)]
-    #[case::refused_twice(vec![answered(554), answered(554)], false)]
-    #[case::never_answered(vec![DataOutcome::Unknown(Broken::Timeout), DataOutcome::Unknown(Broken::Closed)], false)]
-    #[case::taken_in_between(vec![answered(451), answered(250), answered(451)], true)]
-    #[case::only_the_first_of_each_connection_taken([answered(250), answered(451)].repeat(4), false)]
-    #[case::two_of_three_taken([answered(250), answered(451), answered(250)].repeat(50), true)]
-    #[case::many_taken_before([vec![answered(250); 20], vec![answered(451); 11]].concat(), true)]
-    #[case::many_taken_long_before([vec![answered(250); 99], vec![answered(451); 12]].concat(), false)]
-    #[case::taken_before_and_not_known_any_more([vec![answered(250); 99], vec![DataOutcome::NotSent(Broken::NoChunks)]].concat(), false)]
-    #[case::never_sent(vec![DataOutcome::NotSent(Broken::NotAlive), DataOutcome::NotSent(Broken::Timeout)], true)]
+    #[case::refused_as_a_command(vec![NONE], true, false)]
+    #[case::put_off_at_once(vec![answered(451)], false, false)]
+    #[case::refused_at_once(vec![answered(554)], false, false)]
+    #[case::never_answered(vec![UNKNOWN], true, false)]
+    #[case::never_sent(vec![DataOutcome::NotSent(Broken::NotAlive), DataOutcome::NotSent(Broken::Timeout)], true, true)]
+    #[case::taken(vec![answered(250)], true, true)]
+    #[case::taken_once_and_then_refused(vec![answered(250), answered(554)], true, true)]
+    #[case::only_the_first_of_each_connection_taken(vec![answered(250), answered(451), answered(250), answered(451)], false, false)]
+    #[case::two_of_three_taken(vec![vec![answered(250), answered(250), answered(451)]; 50].concat(), true, true)]
+    #[case::many_taken_before([vec![answered(250); 99], vec![answered(451); 10]].concat(), true, true)]
+    #[case::many_taken_long_before([vec![answered(250); 99], vec![answered(451); 11]].concat(), false, false)]
+    #[case::taken_before_and_not_known_any_more(vec![answered(250), NONE], true, false)]
+    #[case::taken_by_another_behind_the_same_name(vec![NONE, answered(250), answered(451)], false, false)]
     #[tokio::test]
     async fn a_server_that_takes_none_is_sent_none_and_others_are(
         #[case] outcomes: Vec<DataOutcome>,
-        #[case] expected: bool,
+        #[case] keeps: bool,
+        #[case] goes_on: bool,
     ) {
         let chunks = Chunks::new(true);
-        for outcome in &outcomes {
-            chunks.note(&at(25), outcome).await;
+        let mut last = None;
+        for outcome in outcomes {
+            last = Some((outcome.clone(), chunks.judge(&at(25), outcome).await));
         }
-        assert_eq!((chunks.go_to(&at(25)).await, chunks.go_to(&at(587)).await), (expected, true));
+        let (outcome, judged) = last.unwrap();
+        assert_eq!(judged, if keeps { outcome } else { NONE });
+        assert_eq!((chunks.go_to(&at(25)).await, chunks.go_to(&at(587)).await), (goes_on, true));
     }
 
     #[tokio::test]

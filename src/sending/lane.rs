@@ -17,7 +17,6 @@ use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 use super::{
-    chunks::Chunks,
     lanes::{Lane, Rest},
     ledger::{Ledger, LedgerError},
     smtp::Timeouts,
@@ -44,8 +43,6 @@ pub struct LaneContext {
     pub turn: Duration,
     /// The most connections of a lane at a time, from 1.
     pub connections: usize,
-    /// Which servers are sent chunks.
-    pub chunks: Chunks,
 }
 
 /// Why a lane ended without a rest of its own.

@@ -255,7 +255,7 @@ impl Worker {
             return DataOutcome::NotSent(Broken::Closed);
         };
         tracing::trace!(delivery = %mark.ticket().delivery_id, "handing over");
-        let (chunks, server) = (&self.crew.ctx.chunks, self.sender.endpoint());
+        let (chunks, server) = (&self.crew.ctx.state.chunks, self.sender.endpoint());
         if !chunks.go_to(&server).await {
             connection.without_chunks();
         }
@@ -263,13 +263,11 @@ impl Worker {
         let alive = move || liveness.is_alive();
         let next = self.ahead.as_ref().map(|next| next.envelope(&self.sender));
         let outcome = connection.data(offered, &ready.letter.bytes, next.as_ref(), &alive).await;
-        if connection.sent_a_chunk() {
-            chunks.note(&server, &outcome).await;
-        }
+        let is_of_chunk = connection.sent_a_chunk();
         if !connection.is_usable() {
             self.connection = None;
         }
-        outcome
+        if is_of_chunk { chunks.judge(&server, outcome).await } else { outcome }
     }
 
     /// The delivery that follows without a pause. One that cannot be composed is left to its turn.
@@ -303,7 +301,8 @@ impl Worker {
             DataOutcome::Deferred { reply, .. } | DataOutcome::Refused { reply, .. } => {
                 self.blame(ticket, trouble, reply.kept()).await
             }
-            // It takes the same message behind DATA, on another connection: nobody knows what it made of what it read.
+            // It takes the same message behind DATA. Where it did not know the command, nobody knows what it made of what it
+            // read, and the connection is gone.
             DataOutcome::NotSent(Broken::NoChunks) => self.end(ticket, Outcome::GivenBack, Step::Next).await,
             DataOutcome::NotSent(why) => self.blame(ticket, trouble, why.to_string()).await,
         }

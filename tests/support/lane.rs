@@ -6,7 +6,6 @@ use ampout::{
     clock::Timestamp,
     engine::{Doorbell, Process},
     sending::{
-        chunks::Chunks,
         lane::{self, LaneContext},
         lanes::{self, Rest},
         ledger::{Claimed, Ledger, Want},
@@ -114,7 +113,6 @@ pub async fn worked(w: &World, timeouts: Timeouts) -> (Rest, bool) {
         timeouts,
         turn: DEADLINE,
         connections: 1,
-        chunks: Chunks::new(true),
     };
     let rested = tokio::time::timeout(DEADLINE, lane::run(ctx, lane)).await;
     writing.await.unwrap();

@@ -8,6 +8,7 @@
 mod classify;
 mod features;
 mod message;
+mod offering;
 mod open;
 mod outcome;
 mod reply;

@@ -74,7 +74,7 @@ impl Reply {
         self.code == 421
     }
 
-    /// 221: the server leaves, whatever it was asked. Nothing was accepted by it.
+    /// 221: the server leaves, whatever it was asked, and accepts nothing by it.
     pub(super) const fn is_goodbye(&self) -> bool {
         self.code == 221
     }

@@ -1,8 +1,8 @@
-//! One message on an open connection: MAIL and RCPT, DATA, the message, its final dot; or, where the server offers CHUNKING
-//! (RFC 3030), the message as one chunk, whose last byte counts as the final dot.
+//! The second half of a message, whose recipient was accepted: DATA, the message, its final dot; or, where the server offers
+//! CHUNKING (RFC 3030), the message as one chunk, whose last byte counts as the final dot.
 //!
-//! The commands of a group go out in one write where the server offers PIPELINING (RFC 2920): RSET, MAIL and
-//! RCPT; and, behind a message's end, MAIL and RCPT of the next. The message always waits for its caller.
+//! Behind its end go MAIL and RCPT of the next where the server offers PIPELINING (RFC 2920). The message always waits for
+//! its caller.
 
 use std::future::Future;
 use std::time::Duration;
@@ -10,7 +10,7 @@ use std::time::Duration;
 use tokio::time::{Instant, timeout, timeout_at};
 
 use super::message::{FINAL_DOT, LAST_PIECE, chunk, fits_chunk, stuff};
-use super::outcome::{Broken, DataOutcome, OfferError, Phase};
+use super::outcome::{Broken, DataOutcome, Phase};
 use super::reply::Reply;
 use super::{Alive, Envelope, Offered, OwnedEnvelope, SmtpConnection};
 
@@ -18,116 +18,6 @@ use super::{Alive, Envelope, Offered, OwnedEnvelope, SmtpConnection};
 const KEPT_SCRATCH: usize = 256 * 1024;
 
 impl SmtpConnection {
-    /// MAIL and RCPT. If they went out behind the last final dot already, only their replies are read.
-    ///
-    /// # Errors
-    /// The server's refusal, or the end of the conversation. Nothing of the message was sent.
-    pub async fn offer(&mut self, envelope: &Envelope<'_>) -> Result<Offered, OfferError> {
-        if self.broken {
-            return Err(Broken::Closed.into());
-        }
-        let now = Instant::now();
-        let until = self.first_until.take().filter(|until| *until > now);
-        let until = until.unwrap_or(now + self.timeouts.before_data);
-        let offered = self.offer_until(envelope, until).await;
-        if let Err(error) = &offered {
-            self.note_refusal(error);
-        }
-        offered
-    }
-
-    async fn offer_until(&mut self, envelope: &Envelope<'_>, until: Instant) -> Result<Offered, OfferError> {
-        if let Some(ahead) = self.ahead.take() {
-            let offered = self.read_offer(until).await;
-            if ahead.is(envelope) {
-                return offered;
-            }
-            self.needs_reset = true;
-            if self.is_over(&offered) {
-                return offered;
-            }
-        }
-        let [mail, rcpt] = self.commands(envelope).ok_or(OfferError::BadAddress)?;
-        if self.features.pipelining {
-            self.offer_at_once(&mail, &rcpt, until).await
-        } else {
-            self.offer_in_turn(&mail, &rcpt, until).await
-        }
-    }
-
-    async fn offer_at_once(&mut self, mail: &str, rcpt: &str, until: Instant) -> Result<Offered, OfferError> {
-        if !self.wire.is_in_step() {
-            return Err(Broken::Protocol.into());
-        }
-        let reset = std::mem::take(&mut self.needs_reset);
-        let group = format!("{}{mail}{rcpt}", if reset { "RSET\r\n" } else { "" });
-        self.write(&group, until).await?;
-        if reset {
-            was_reset(self.read(until).await?)?;
-        }
-        self.read_offer(until).await
-    }
-
-    async fn offer_in_turn(&mut self, mail: &str, rcpt: &str, until: Instant) -> Result<Offered, OfferError> {
-        if std::mem::take(&mut self.needs_reset) {
-            was_reset(self.ask("RSET\r\n", until).await?)?;
-        }
-        positive(Phase::Mail, self.ask(mail, until).await?)?;
-        positive(Phase::Rcpt, self.ask(rcpt, until).await?)?;
-        Ok(self.next_offered())
-    }
-
-    /// The replies to MAIL and RCPT sent together. MAIL's refusal is the cause, RCPT's then a consequence.
-    async fn read_offer(&mut self, until: Instant) -> Result<Offered, OfferError> {
-        let mail = self.read(until).await?;
-        if mail.is_closing() {
-            return Err(OfferError::Refused { phase: Phase::Mail, reply: mail });
-        }
-        let rcpt = self.read(until).await?;
-        positive(Phase::Mail, mail)?;
-        positive(Phase::Rcpt, rcpt)?;
-        Ok(self.next_offered())
-    }
-
-    const fn next_offered(&mut self) -> Offered {
-        self.transaction += 1;
-        Offered { transaction: self.transaction }
-    }
-
-    /// `None` for an address that would not stay inside its brackets.
-    fn commands(&self, envelope: &Envelope<'_>) -> Option<[String; 2]> {
-        let Envelope { from, to, size } = *envelope;
-        if !is_safe(from) || !is_safe(to) || to.is_empty() {
-            return None;
-        }
-        let mail = if self.features.size {
-            format!("MAIL FROM:<{from}> SIZE={size}\r\n")
-        } else {
-            format!("MAIL FROM:<{from}>\r\n")
-        };
-        Some([mail, format!("RCPT TO:<{to}>\r\n")])
-    }
-
-    const fn is_over(&self, offered: &Result<Offered, OfferError>) -> bool {
-        match offered {
-            Ok(_) => self.broken,
-            Err(OfferError::Refused { reply, .. }) => reply.is_closing(),
-            Err(OfferError::BadAddress) => false,
-            Err(OfferError::Broken(_)) => true,
-        }
-    }
-
-    const fn note_refusal(&mut self, error: &OfferError) {
-        match error {
-            OfferError::Refused { reply, .. } => {
-                self.needs_reset = true;
-                self.broken |= reply.is_closing();
-            }
-            OfferError::BadAddress => {}
-            OfferError::Broken(_) => self.broken = true,
-        }
-    }
-
     /// Sends an accepted message: DATA, the message, the final dot, or one chunk. With `next`, its MAIL and RCPT go out
     /// behind it where the server allows that, and [`Self::offer`] with the same envelope reads the replies.
     ///
@@ -139,6 +29,7 @@ impl SmtpConnection {
         next: Option<&Envelope<'_>>,
         alive: Alive<'_>,
     ) -> DataOutcome {
+        self.in_one_chunk = false;
         if self.broken || offered.transaction != self.transaction {
             return self.not_sent(Broken::Protocol);
         }
@@ -187,7 +78,7 @@ impl SmtpConnection {
         if alive() { Ok(0) } else { Err(self.not_sent(Broken::NotAlive)) }
     }
 
-    /// What a chunk came to. A failed one ends its transaction (RFC 3030, section 2), and some servers keep that for RSET.
+    /// What a chunk came to.
     fn of_chunk(&mut self, outcome: DataOutcome) -> DataOutcome {
         match &outcome {
             DataOutcome::Refused { reply, .. } if reply.is_of_command() => self.not_sent(Broken::NoChunks),
@@ -336,7 +227,7 @@ impl SmtpConnection {
     }
 
     /// One command of the phases before DATA.
-    async fn ask(&mut self, command: &str, until: Instant) -> Result<Reply, Broken> {
+    pub(super) async fn ask(&mut self, command: &str, until: Instant) -> Result<Reply, Broken> {
         self.ask_until(command, until.min(Instant::now() + self.timeouts.command)).await
     }
 
@@ -351,12 +242,12 @@ impl SmtpConnection {
         }
     }
 
-    async fn write(&mut self, commands: &str, end: Instant) -> Result<(), Broken> {
+    pub(super) async fn write(&mut self, commands: &str, end: Instant) -> Result<(), Broken> {
         // An idle server that closes says 421 first; that is an answer to whatever comes next.
         timeout_at(end, self.wire.write(commands.as_bytes())).await.unwrap_or(Err(Broken::Timeout))
     }
 
-    async fn read(&mut self, until: Instant) -> Result<Reply, Broken> {
+    pub(super) async fn read(&mut self, until: Instant) -> Result<Reply, Broken> {
         self.read_by(until.min(Instant::now() + self.timeouts.command)).await
     }
 
@@ -367,31 +258,4 @@ impl SmtpConnection {
 
 async fn within<T>(limit: Duration, work: impl Future<Output = Result<T, Broken>>) -> Result<T, Broken> {
     timeout(limit, work).await.unwrap_or(Err(Broken::Timeout))
-}
-
-fn positive(phase: Phase, reply: Reply) -> Result<(), OfferError> {
-    if reply.is_positive() {
-        Ok(())
-    } else if reply.is_temporary() || reply.is_permanent() {
-        Err(OfferError::Refused { phase, reply })
-    } else {
-        Err(Broken::Protocol.into())
-    }
-}
-
-/// RSET cannot be refused (RFC 5321, section 4.1.1.5): a server that does is out of step, and two more replies may be on
-/// their way. One that sends us away is understood.
-fn was_reset(reply: Reply) -> Result<(), OfferError> {
-    if reply.is_positive() {
-        Ok(())
-    } else if reply.is_closing() {
-        Err(OfferError::Refused { phase: Phase::Mail, reply })
-    } else {
-        Err(Broken::Protocol.into())
-    }
-}
-
-/// Stays inside `<…>` and on its line. Addresses were parsed long before; this is the last look.
-fn is_safe(address: &str) -> bool {
-    address.bytes().all(|byte| byte.is_ascii_graphic() && byte != b'<' && byte != b'>')
 }

@@ -221,3 +221,30 @@ async fn chunks_arrive_byte_for_byte_over_tls_and_each_misbehaviour_has_its_outc
     let arrived: Vec<_> = sink.messages_to("ok@x.test").into_iter().map(|message| message.raw).collect();
     assert_eq!(arrived, [b"a: b\r\n\r\n.c\r\n".as_slice()]);
 }
+
+#[tokio::test]
+async fn a_server_that_keeps_the_transaction_of_a_refused_chunk_is_reset_and_asked_again() {
+    let server = Server::start().await;
+    let client = async {
+        let mut connection = open(server.port(), &timeouts()).await.unwrap();
+        let first = connection.offer(&ENVELOPE).await.unwrap();
+        let one = connection.data(first, b"hello", Some(&NEXT), &|| true).await;
+        let second = connection.offer(&NEXT).await.unwrap();
+        let two = connection.data(second, b".a\n", None, &|| true).await;
+        (kind(&one), kind(&two))
+    };
+    let steps = script(&[
+        &HELLO,
+        &OFFER,
+        &[
+            Hear("BDAT 7 LAST\r\nhello\r\nMAIL FROM:<a@x.test> SIZE=6\r\nRCPT TO:<c@y.test>\r\n"),
+            Say("451 later\r\n503 5.5.1 nested\r\n250 ok\r\n"),
+            Hear("RSET\r\nMAIL FROM:<a@x.test> SIZE=6\r\nRCPT TO:<c@y.test>\r\n"),
+            Say("250 ok\r\n250 ok\r\n250 ok\r\n"),
+            Hear("BDAT 4 LAST\r\n.a\r\n"),
+            Say("250 ok\r\n"),
+        ],
+    ]);
+    let (kinds, _) = tokio::join!(client, server.play(&steps));
+    assert_eq!(kinds, ("deferred", "accepted"));
+}
