@@ -123,7 +123,7 @@ impl SmtpConnection {
 }
 
 /// Whether MAIL came behind one that the server still has.
-fn is_out_of_turn(offered: &Result<Offered, OfferError>) -> bool {
+const fn is_out_of_turn(offered: &Result<Offered, OfferError>) -> bool {
     matches!(offered, Err(OfferError::Refused { phase: Phase::Mail, reply }) if reply.code() == 503)
 }
 
