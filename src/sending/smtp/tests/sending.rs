@@ -186,6 +186,16 @@ async fn an_envelope_sent_ahead_and_not_wanted_is_reset() {
     assert_eq!(refused.reply().map(Reply::code), Some(550));
 }
 
+#[tokio::test]
+async fn goodbye_to_a_recipient_accepts_nobody() {
+    let goodbye = [OFFER[0], Say("250 ok\r\n221 2.0.0 bye\r\n")];
+    let (ended, _) = converse(&script(&[&HELLO, &goodbye]), async |mut connection| {
+        (connection.offer(&ENVELOPE).await.unwrap_err(), connection.is_usable())
+    })
+    .await;
+    assert_eq!(ended, (OfferError::Broken(Broken::Closed), false));
+}
+
 #[rstest]
 #[case("250 ok\r\n550 5.1.1 no\r\n", Phase::Rcpt, true)]
 #[case("550 5.7.1 no\r\n503 MAIL first\r\n", Phase::Mail, true)]
