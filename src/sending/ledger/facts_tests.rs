@@ -10,6 +10,24 @@ use uuid::Uuid;
 use super::facts::{Holder, held_by};
 use crate::tenancy::{Conn, SystemScope};
 
+/// PostgreSQL would take the account's own index for a few rows, where its statistics are older than the account.
+#[rstest]
+#[case::of_the_dead(Holder::Dead(Uuid::nil()))]
+#[case::of_a_process(Holder::Process(Uuid::nil()))]
+fn of_deliveries_only_the_enrollment_is_asked(#[case] holder: Holder) {
+    let text = held_by(DbBackend::Postgres, holder).text;
+    let asked: Vec<&str> = text.split(" d.").skip(2).collect();
+    assert_eq!(
+        asked,
+        [
+            "account_id = c.account_id AND",
+            "enrollment_id = c.id AND",
+            "state IN ('claimed', 'sending') LIMIT 500"
+        ],
+        "{text}"
+    );
+}
+
 #[rstest]
 #[case::of_the_dead(Holder::Dead(Uuid::nil()))]
 #[case::of_a_process(Holder::Process(Uuid::nil()))]
