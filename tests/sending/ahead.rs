@@ -1,6 +1,7 @@
 //! Commands that go out before the server answered those before them, where it allows that (RFC 2920), and messages as one
 //! chunk (RFC 3030). DATA and BDAT never do: they wait for their mark.
 
+use rstest::rstest;
 use testkit::sink::{Chunking, Command, Sink};
 
 use crate::support::{campaign::*, world_with};
@@ -66,21 +67,18 @@ async fn no_message_goes_out_as_a_chunk_where_that_is_off() {
     assert!(ahead(&commands, "BDAT").is_empty(), "{commands:?}");
 }
 
-/// Its first refusal says nothing of the message, which goes behind DATA like all others.
+/// What it makes of the bytes behind a command that it does not know is its own affair, and its first refusal says nothing of
+/// the message: it is asked once, and gets the same message behind DATA, on another connection where it knew no command.
+#[rstest]
+#[case::does_not_know_the_command(Chunking::Promised, 2)]
+#[case::puts_off_each(Chunking::PutOff, 1)]
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_server_that_puts_off_each_chunk_gets_its_messages_behind_data() {
-    let sink = Sink::builder().chunking(Chunking::PutOff).start().await.unwrap();
-    let commands = commands_to(sink, true, 1).await;
-    assert_eq!(ahead(&commands, "BDAT").len(), 1, "{commands:?}");
-    assert_eq!(ahead(&commands, "DATA"), [false; PEOPLE], "{commands:?}");
-}
-
-/// What it makes of the bytes behind a command that it does not know is its own affair: it is asked once, and gets the same
-/// message behind DATA on another connection.
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_server_that_offers_chunks_and_takes_none_gets_its_messages_behind_data() {
-    let sink = Sink::builder().chunking(Chunking::Promised).start().await.unwrap();
-    let commands = commands_to(sink, true, 2).await;
+async fn a_server_that_offers_chunks_and_takes_none_gets_its_messages_behind_data(
+    #[case] chunking: Chunking,
+    #[case] connections: usize,
+) {
+    let sink = Sink::builder().chunking(chunking).start().await.unwrap();
+    let commands = commands_to(sink, true, connections).await;
     assert_eq!(ahead(&commands, "BDAT").len(), 1, "{commands:?}");
     assert_eq!(ahead(&commands, "DATA"), [false; PEOPLE], "{commands:?}");
 }

@@ -40,7 +40,8 @@ pub enum Broken {
     /// This process may no longer send.
     #[error("this process lost its place")]
     NotAlive,
-    /// The server offered CHUNKING and did not know the command; it takes the message behind DATA.
+    /// The server offered CHUNKING and did not know the command, or refused a chunk and has never taken one; the message goes
+    /// behind DATA.
     #[error("the server takes no chunks, although it offers them")]
     NoChunks,
 }

@@ -114,17 +114,22 @@ async fn a_server_that_left_before_the_chunk_was_sent_nothing(
     assert_eq!(kind(&outcome), expected, "{outcome:?}");
 }
 
-#[tokio::test]
-async fn the_next_message_is_offered_behind_the_chunk() {
+/// What comes of a message and the next, which is offered behind it or after it.
+async fn send_two(steps: &[Step], ahead: bool) -> (&'static str, &'static str) {
     let server = Server::start().await;
     let client = async {
         let mut connection = open(server.port(), &timeouts()).await.unwrap();
         let first = connection.offer(&ENVELOPE).await.unwrap();
-        let one = connection.data(first, b"hello", Some(&NEXT), &|| true).await;
+        let one = connection.data(first, b"hello", ahead.then_some(&NEXT), &|| true).await;
         let second = connection.offer(&NEXT).await.unwrap();
         let two = connection.data(second, b".a\n", None, &|| true).await;
         (kind(&one), kind(&two))
     };
+    tokio::join!(client, server.play(steps)).0
+}
+
+#[tokio::test]
+async fn the_next_message_is_offered_behind_the_chunk() {
     let steps = script(&[
         &HELLO,
         &OFFER,
@@ -135,31 +140,24 @@ async fn the_next_message_is_offered_behind_the_chunk() {
             Say("250 ok\r\n"),
         ],
     ]);
-    let (kinds, _) = tokio::join!(client, server.play(&steps));
-    assert_eq!(kinds, ("accepted", "accepted"));
+    assert_eq!(send_two(&steps, true).await, ("accepted", "accepted"));
 }
 
 #[tokio::test]
 async fn a_refused_chunk_leaves_nothing_of_its_transaction_behind() {
-    let server = Server::start().await;
-    let client = async {
-        let mut connection = open(server.port(), &timeouts()).await.unwrap();
-        let first = connection.offer(&ENVELOPE).await.unwrap();
-        let one = connection.data(first, b"hello", None, &|| true).await;
-        let second = connection.offer(&ENVELOPE).await.unwrap();
-        let two = connection.data(second, b"hello", None, &|| true).await;
-        (kind(&one), kind(&two))
-    };
     let steps = script(&[
         &HELLO,
         &OFFER,
         &CHUNK,
-        &[Say("451 later\r\n"), Hear("RSET\r\n"), OFFER[0], Say("250 ok\r\n"), OFFER[1]],
-        &CHUNK,
-        &[Say("250 ok\r\n")],
+        &[
+            Say("451 later\r\n"),
+            Hear("RSET\r\nMAIL FROM:<a@x.test> SIZE=6\r\nRCPT TO:<c@y.test>\r\n"),
+            Say("250 ok\r\n250 ok\r\n250 ok\r\n"),
+            Hear("BDAT 4 LAST\r\n.a\r\n"),
+            Say("250 ok\r\n"),
+        ],
     ]);
-    let (kinds, _) = tokio::join!(client, server.play(&steps));
-    assert_eq!(kinds, ("deferred", "accepted"));
+    assert_eq!(send_two(&steps, false).await, ("deferred", "accepted"));
 }
 
 /// What is larger, or has a lone dot, goes out in pieces, with a last look before its dot; and who is told so sends none.
@@ -224,15 +222,6 @@ async fn chunks_arrive_byte_for_byte_over_tls_and_each_misbehaviour_has_its_outc
 
 #[tokio::test]
 async fn a_server_that_keeps_the_transaction_of_a_refused_chunk_is_reset_and_asked_again() {
-    let server = Server::start().await;
-    let client = async {
-        let mut connection = open(server.port(), &timeouts()).await.unwrap();
-        let first = connection.offer(&ENVELOPE).await.unwrap();
-        let one = connection.data(first, b"hello", Some(&NEXT), &|| true).await;
-        let second = connection.offer(&NEXT).await.unwrap();
-        let two = connection.data(second, b".a\n", None, &|| true).await;
-        (kind(&one), kind(&two))
-    };
     let steps = script(&[
         &HELLO,
         &OFFER,
@@ -245,6 +234,5 @@ async fn a_server_that_keeps_the_transaction_of_a_refused_chunk_is_reset_and_ask
             Say("250 ok\r\n"),
         ],
     ]);
-    let (kinds, _) = tokio::join!(client, server.play(&steps));
-    assert_eq!(kinds, ("deferred", "accepted"));
+    assert_eq!(send_two(&steps, true).await, ("deferred", "accepted"));
 }
