@@ -6,10 +6,7 @@ use std::time::Duration;
 use sea_orm::{ColumnTrait as _, DbErr, QueryFilter as _, QueryResult};
 use uuid::Uuid;
 
-use super::ledger::{
-    self,
-    sql::{Sql, uuids},
-};
+use super::ledger::{self, sql::Sql};
 use crate::{
     clock::Timestamp,
     db::{Db, RowLock, lock_sql},
@@ -80,8 +77,8 @@ pub async fn acquire(
     sql.value(now.micros().into());
     sql.push(" AND disabled_at IS NULL AND deleted_at IS NULL");
     if !leaving.is_empty() {
-        sql.push(" AND id NOT IN ");
-        sql.list(uuids(leaving));
+        sql.push(" AND NOT id");
+        sql.among(leaving);
     }
     sql.push(" ORDER BY wake_at LIMIT ");
     sql.value(i64::try_from(most).unwrap_or(i64::MAX).into());
@@ -361,8 +358,8 @@ impl Idle<'_> {
                 sql.push("holder = ");
                 sql.value(process.into());
                 if !at_work.is_empty() {
-                    sql.push(" AND id NOT IN ");
-                    sql.list(uuids(at_work));
+                    sql.push(" AND NOT id");
+                    sql.among(at_work);
                 }
             }
         }

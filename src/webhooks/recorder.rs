@@ -21,7 +21,7 @@ use crate::{
     clock::Timestamp,
     db::{self, Db, key_lock_sql},
     models::states::WebhookState,
-    sending::ledger::sql::{Sql, uuids},
+    sending::ledger::sql::Sql,
     tenancy::SystemScope,
 };
 
@@ -199,8 +199,8 @@ async fn held(
         "SELECT id, consecutive_failures, failing_since, disabled_at FROM webhooks WHERE holder = ",
     );
     sql.value(process.into());
-    sql.push(" AND deleted_at IS NULL AND id IN ");
-    sql.list(uuids(&ids));
+    sql.push(" AND deleted_at IS NULL AND id");
+    sql.among(&ids);
     sql.push(" ORDER BY id");
     sql.push(key_lock_sql(system.backend()));
     let rows = system.query(&sql.text, sql.values).await?;
@@ -267,7 +267,7 @@ async fn insert_attempts(system: &SystemScope, ended: &[&Ended]) -> Result<(), D
         let mut sql = Sql::new(
             system.backend(),
             "INSERT INTO webhook_attempts (account_id, webhook_delivery_id, attempt, status_code, error, \
-             duration_ms, created_at) VALUES ",
+             duration_ms, created_at) ",
         );
         sql.rows(some.iter().map(|it| attempt_row(it)));
         system.execute(&sql.text, sql.values).await?;

@@ -220,8 +220,8 @@ async fn hold(system: &SystemScope, want: &Want, due: &[Due]) -> Result<(), DbEr
     sql.value(want.credential_id.into());
     sql.push(", process_id = ");
     sql.value(want.process_id.into());
-    sql.push(" WHERE progress IN ('queued', 'waiting') AND id IN ");
-    sql.ids(&due.iter().map(|d| d.enrollment_id).collect::<Vec<_>>());
+    sql.push(" WHERE progress IN ('queued', 'waiting') AND id");
+    sql.among(&due.iter().map(|d| d.enrollment_id).collect::<Vec<_>>());
     let held = system.execute(&sql.text, sql.values).await?;
     if held == due.len() as u64 {
         Ok(())
@@ -242,7 +242,7 @@ async fn deliveries(
     let mut sql = Sql::new(
         system.backend(),
         "INSERT INTO deliveries (id, account_id, campaign_id, enrollment_id, smtp_credential_id, position, state, \
-         message_id, token, process_id, reserved_period, reserved_day, created_at) VALUES ",
+         message_id, token, process_id, reserved_period, reserved_day, created_at) ",
     );
     sql.rows(due.iter().map(|d| {
         let id = new_id();
@@ -299,9 +299,9 @@ async fn recipients(system: &SystemScope, due: &[Due]) -> Result<HashMap<Uuid, R
     let ids: Vec<Uuid> = due.iter().map(|d| d.contact_id).collect();
     let mut sql = Sql::new(
         system.backend(),
-        "SELECT id, email, first_name, last_name, company, custom FROM contacts WHERE id IN ",
+        "SELECT id, email, first_name, last_name, company, custom FROM contacts WHERE id",
     );
-    sql.ids(&ids);
+    sql.among(&ids);
     let rows = system.query(&sql.text, sql.values).await?;
     let each = rows.iter().map(|row| {
         let recipient = Recipient {
@@ -333,8 +333,8 @@ async fn references(
         "SELECT enrollment_id, message_id FROM deliveries WHERE state = 'sent' AND account_id = ",
     );
     sql.value(want.account_id.into());
-    sql.push(" AND enrollment_id IN ");
-    sql.ids(&later);
+    sql.push(" AND enrollment_id");
+    sql.among(&later);
     sql.push(" ORDER BY enrollment_id, position");
     for row in system.query(&sql.text, sql.values).await? {
         found.entry(row.try_get("", "enrollment_id")?).or_default().push(row.try_get("", "message_id")?);

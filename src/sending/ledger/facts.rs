@@ -168,8 +168,8 @@ pub(super) async fn read(
     let mut sql = Sql::new(system.backend(), FACTS);
     sql.push(", false FROM deliveries d");
     sql.push(AROUND);
-    sql.push(" WHERE d.id IN ");
-    sql.ids(ids);
+    sql.push(" WHERE d.id");
+    sql.among(ids);
     if let Some(holder) = holder {
         sql.push(" AND ");
         holder.narrow(&mut sql);

@@ -117,11 +117,12 @@ fn periods_of(sql: &mut Sql, deliveries: &[Uuid], accounts: &BTreeSet<Uuid>, now
 /// `column` of the deliveries, and these. Neither column of a delivery ever changes, so that it is read without a lock.
 fn of(sql: &mut Sql, column: &str, deliveries: &[Uuid], more: &BTreeSet<Uuid>) {
     if !deliveries.is_empty() {
-        sql.push(&format!("SELECT {column} FROM deliveries WHERE id IN "));
-        sql.ids(deliveries);
+        sql.push(&format!("SELECT {column} FROM deliveries WHERE id"));
+        sql.among(deliveries);
     }
     if !more.is_empty() {
-        sql.push(if deliveries.is_empty() { "VALUES " } else { " UNION VALUES " });
-        sql.rows(more.iter().map(|id| [(*id).into()]));
+        sql.push(if deliveries.is_empty() { "SELECT unnest(" } else { " UNION SELECT unnest(" });
+        sql.ids(&more.iter().copied().collect::<Vec<_>>());
+        sql.push(")");
     }
 }

@@ -1,12 +1,13 @@
 //! Changes of several tables that go to the database together: one statement on PostgreSQL, one round of statements on
 //! SQLite. A commit of the ledger changes up to seven tables; asked for one by one, they would cost it eight round trips.
 //!
-//! All its sets of rows are filled up to one size, a power of two, so that few texts occur and the database knows them.
+//! On SQLite all its sets of rows are filled up to one size, a power of two, so that few texts occur and the database knows
+//! them (see `sql`).
 
 use sea_orm::{DbBackend, DbErr, Value};
 use uuid::Uuid;
 
-use super::sql::{Sql, uuids};
+use super::sql::Sql;
 use crate::tenancy::SystemScope;
 
 /// A set of rows and the update that takes them.
@@ -26,7 +27,7 @@ pub(super) struct Writes {
 }
 
 /// A mark finds its delivery claimed, and says so.
-const MARK: &str = "deliveries SET state = 'sending' WHERE state = 'claimed' AND id IN ";
+const MARK: &str = "deliveries SET state = 'sending' WHERE state = 'claimed' AND id";
 const MARKED: &str = " RETURNING id";
 
 impl Writes {
@@ -54,26 +55,26 @@ impl Writes {
         if self.changes.is_empty() && marks.is_empty() {
             return Ok(0);
         }
-        let marks = self.fill_up(marks);
         let sql = match self.backend {
-            DbBackend::Postgres => self.in_one_statement(&marks),
-            DbBackend::Sqlite | DbBackend::MySql | _ => self.in_one_round(&marks),
+            DbBackend::Postgres => self.in_one_statement(marks),
+            DbBackend::Sqlite | DbBackend::MySql | _ => {
+                self.fill_up(marks.len());
+                self.in_one_round(marks)
+            }
         };
         system.query(&sql.text, sql.values).await.map(|marked| marked.len())
     }
 
-    /// Rows of nulls match nothing, and an id named twice is one.
-    fn fill_up(&mut self, marks: &[Uuid]) -> Vec<Uuid> {
+    /// Rows of nulls match nothing.
+    fn fill_up(&mut self, marks: usize) {
         let rows = self.changes.iter().map(|write| write.rows.len()).max().unwrap_or(0);
-        let most = rows.max(marks.len()).next_power_of_two();
+        let most = rows.max(marks).next_power_of_two();
         for write in &mut self.changes {
             if let Some(first) = write.rows.first() {
                 let nulls: Vec<Value> = first.iter().map(Value::as_null).collect();
                 write.rows.resize(most, nulls);
             }
         }
-        let again = marks.last().into_iter().cycle().take(most.saturating_sub(marks.len()));
-        marks.iter().chain(again).copied().collect()
     }
 
     /// PostgreSQL takes one statement with parameters at a time. Changes in a `WITH` are all made, whether or not the
@@ -84,7 +85,7 @@ impl Writes {
         for (nth, write) in self.changes.into_iter().enumerate() {
             let last = marks.is_empty() && nth + 1 == many;
             sql.push(if nth == 0 { "WITH " } else { ", " });
-            sql.push(&format!("v{nth} ({}) AS (VALUES ", write.columns));
+            sql.push(&format!("v{nth} ({}) AS (", write.columns));
             sql.rows(write.rows);
             sql.push(")");
             let update = format!("UPDATE {} FROM v{nth} WHERE {}", write.set, write.matching);
@@ -106,7 +107,7 @@ impl Writes {
     fn in_one_round(self, marks: &[Uuid]) -> Sql {
         let mut sql = Sql::new(self.backend, "");
         for write in self.changes {
-            sql.push(&format!("WITH v ({}) AS (VALUES ", write.columns));
+            sql.push(&format!("WITH v ({}) AS (", write.columns));
             sql.rows(write.rows);
             sql.push(&format!(") UPDATE OR ROLLBACK {} FROM v WHERE {};", write.set, write.matching));
         }
@@ -120,6 +121,6 @@ impl Writes {
 fn mark(sql: &mut Sql, update: &str, marks: &[Uuid]) {
     sql.push(update);
     sql.push(MARK);
-    sql.list(uuids(marks));
+    sql.among(marks);
     sql.push(MARKED);
 }
