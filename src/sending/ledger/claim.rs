@@ -7,6 +7,7 @@ use sea_orm::{DbBackend, DbErr, Value};
 use uuid::Uuid;
 
 use super::{
+    Owner,
     room::{Room, room},
     sql::Sql,
 };
@@ -39,6 +40,8 @@ pub struct Claimed {
     pub delivery_id: Uuid,
     /// What proves that it is held.
     pub token: Uuid,
+    /// Whose it is.
+    pub owner: Owner,
     /// Whose step it is.
     pub enrollment_id: Uuid,
     /// Which step.
@@ -285,6 +288,7 @@ async fn deliveries(
         Some(Claimed {
             delivery_id,
             token,
+            owner: Owner { account_id: want.account_id, campaign_id: want.campaign_id },
             enrollment_id: d.enrollment_id,
             position: d.position,
             message_id,

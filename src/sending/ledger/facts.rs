@@ -5,7 +5,7 @@ use std::collections::{HashMap, HashSet};
 use sea_orm::{DbBackend, DbErr, QueryResult, TryGetable};
 use uuid::Uuid;
 
-use super::{Ticket, decide::Ask, sql::Sql};
+use super::{Owner, Ticket, decide::Ask, sql::Sql};
 use crate::{
     clock::Timestamp,
     models::{
@@ -107,10 +107,17 @@ pub async fn bereaved(system: &SystemScope) -> Result<Vec<Uuid>, DbErr> {
     system.query(sql, []).await?.iter().map(|row| row.try_get("", "account_id")).collect()
 }
 
-/// Up to 500 that are held so, found without a lock.
-pub(super) async fn held(system: &SystemScope, holder: Holder) -> Result<Vec<Uuid>, DbErr> {
+/// Up to 500 that are held so, found without a lock, and whose they are.
+pub(super) async fn held(system: &SystemScope, holder: Holder) -> Result<Vec<(Uuid, Owner)>, DbErr> {
     let sql = held_by(system.backend(), holder);
-    system.query(&sql.text, sql.values).await?.iter().map(|row| row.try_get("", "id")).collect()
+    let found = |row: &QueryResult| {
+        let owner = Owner {
+            account_id: row.try_get("", "account_id")?,
+            campaign_id: row.try_get("", "campaign_id")?,
+        };
+        Ok((row.try_get("", "id")?, owner))
+    };
+    system.query(&sql.text, sql.values).await?.iter().map(found).collect()
 }
 
 /// The query of [`held`]. `ix_enrollments_held`, then `uq_deliveries_step`: materialized and in that order, or SQLite would look
@@ -118,11 +125,11 @@ pub(super) async fn held(system: &SystemScope, holder: Holder) -> Result<Vec<Uui
 pub(super) fn held_by(backend: DbBackend, holder: Holder) -> Sql {
     let mut sql = Sql::new(
         backend,
-        "WITH claimed AS MATERIALIZED (SELECT e.id, e.account_id FROM enrollments e WHERE ",
+        "WITH claimed AS MATERIALIZED (SELECT e.id, e.account_id, e.campaign_id FROM enrollments e WHERE ",
     );
     holder.narrow(&mut sql);
     sql.push(
-        ") SELECT d.id FROM claimed c CROSS JOIN deliveries d WHERE d.account_id = c.account_id \
+        ") SELECT d.id, c.account_id, c.campaign_id FROM claimed c CROSS JOIN deliveries d WHERE d.account_id = c.account_id \
          AND d.enrollment_id = c.id",
     );
     sql.push(HELD);

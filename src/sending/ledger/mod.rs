@@ -71,12 +71,23 @@ pub struct Ticket {
     pub delivery_id: Uuid,
     /// What proves that it is held.
     pub token: Uuid,
+    /// Whose it is: what is locked before it.
+    pub owner: Owner,
+}
+
+/// The campaign of a delivery, and the account of both; they never change.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Owner {
+    /// The account.
+    pub account_id: Uuid,
+    /// The campaign.
+    pub campaign_id: Uuid,
 }
 
 impl Claimed {
     /// Its ticket.
     pub const fn ticket(&self) -> Ticket {
-        Ticket { delivery_id: self.delivery_id, token: self.token }
+        Ticket { delivery_id: self.delivery_id, token: self.token, owner: self.owner }
     }
 }
 
@@ -305,8 +316,7 @@ impl Writer {
                 Entry::Change(..) => None,
             })
             .collect();
-        let ids: Vec<Uuid> = asks.iter().map(|(ticket, _)| ticket.delivery_id).collect();
-        order::take(&system, &ids, &wants, now).await?;
+        order::take(&system, asks.iter().map(|(ticket, _)| ticket.owner), &wants, now).await?;
         let (verdicts, told) = settle(&system, &asks, now, now.minus(self.fresh)).await?;
         let mut claims = Vec::new();
         if !wants.is_empty() {

@@ -9,7 +9,7 @@ use std::{collections::BTreeSet, time::Duration};
 use sea_orm::{DbBackend, DbErr};
 use uuid::Uuid;
 
-use super::{claim::Want, sql::Sql};
+use super::{Owner, claim::Want, sql::Sql};
 use crate::{clock::Timestamp, models::periods, tenancy::SystemScope};
 
 /// Periods that ended longer ago are not counted in any more.
@@ -28,34 +28,42 @@ const CLAIMING: &str = "SET LOCAL plan_cache_mode = auto";
 /// How often periods are locked that gave way while they were waited for.
 const TRIES: usize = 5;
 
-/// Locks what these deliveries and claims will need, and makes the periods that claims count in.
+/// Locks what changes of these and these claims will need, and makes the periods that claims count in.
 pub(super) async fn take(
     system: &SystemScope,
-    deliveries: &[Uuid],
+    changed: impl IntoIterator<Item = Owner>,
     wants: &[&Want],
     now: Timestamp,
 ) -> Result<(), DbErr> {
-    let accounts: BTreeSet<Uuid> = wants.iter().map(|want| want.account_id).collect();
-    let campaigns: BTreeSet<Uuid> = wants.iter().map(|want| want.campaign_id).collect();
-    let ids: Vec<Uuid> = accounts.iter().copied().collect();
-    periods::open_all(system, &ids, now).await?;
-    if system.backend() != DbBackend::Postgres || (deliveries.is_empty() && wants.is_empty()) {
+    let claiming: BTreeSet<Uuid> = wants.iter().map(|want| want.account_id).collect();
+    periods::open_all(system, &in_order(&claiming), now).await?;
+    let (mut accounts, mut campaigns) = (claiming.clone(), BTreeSet::new());
+    campaigns.extend(wants.iter().map(|want| want.campaign_id));
+    for owner in changed {
+        accounts.insert(owner.account_id);
+        campaigns.insert(owner.campaign_id);
+    }
+    if system.backend() != DbBackend::Postgres || campaigns.is_empty() {
         return Ok(());
     }
     // Without a claim no period need be open, and one round trip does: the first part of a UNION ALL is read to its end
     // before the second.
     let mut sql = Sql::new(system.backend(), "");
-    if wants.is_empty() {
+    if claiming.is_empty() {
         sql.push("SELECT id FROM (SELECT account_id AS id FROM ");
-        periods_of(&mut sql, deliveries, &accounts, now);
+        periods_of(&mut sql, &accounts, now);
         sql.push(") p UNION ALL ");
     } else {
-        hold_periods(system, deliveries, &accounts, now).await?;
+        hold_periods(system, &accounts, &claiming, now).await?;
     }
-    sql.push("SELECT id FROM (SELECT id FROM campaigns WHERE id = ANY(ARRAY(");
-    of(&mut sql, "campaign_id", deliveries, &campaigns);
-    sql.push(")) ORDER BY id FOR SHARE) k");
+    sql.push("SELECT id FROM (SELECT id FROM campaigns WHERE id");
+    sql.among(&in_order(&campaigns));
+    sql.push(" ORDER BY id FOR SHARE) k");
     system.query(&sql.text, sql.values).await.map(drop)
+}
+
+fn in_order(ids: &BTreeSet<Uuid>) -> Vec<Uuid> {
+    ids.iter().copied().collect()
 }
 
 /// Waits for no lock longer than a ledger does, in a transaction on another's connection: those who leave lanes are few at
@@ -78,18 +86,18 @@ pub(super) async fn before_claims(system: &SystemScope) -> Result<(), DbErr> {
     Ok(())
 }
 
-/// Locks the periods; those of `accounts` hold `now`. Billing ends a period and begins the next in one commit, and who
+/// Locks the periods; those of `claiming` hold `now`. Billing ends a period and begins the next in one commit, and who
 /// waited for the one is shown only rows that were there before: the next is locked by another look, or a test message
 /// could take the same last send. Nobody waits in a circle: of an account's periods the earliest is always the first.
 async fn hold_periods(
     system: &SystemScope,
-    deliveries: &[Uuid],
     accounts: &BTreeSet<Uuid>,
+    claiming: &BTreeSet<Uuid>,
     now: Timestamp,
 ) -> Result<(), DbErr> {
     for _ in 0..TRIES {
         let mut sql = Sql::new(system.backend(), "SELECT account_id, period_start, period_end FROM ");
-        periods_of(&mut sql, deliveries, accounts, now);
+        periods_of(&mut sql, accounts, now);
         let mut open = BTreeSet::new();
         for row in system.query(&sql.text, sql.values).await? {
             let (start, end): (Timestamp, Timestamp) =
@@ -98,31 +106,18 @@ async fn hold_periods(
                 open.insert(row.try_get::<Uuid>("", "account_id")?);
             }
         }
-        if accounts.is_subset(&open) {
+        if claiming.is_subset(&open) {
             return Ok(());
         }
     }
     Err(DbErr::Custom("the period of an account changed again and again".into()))
 }
 
-/// The periods of these accounts and of those of the deliveries, locked in their order.
-fn periods_of(sql: &mut Sql, deliveries: &[Uuid], accounts: &BTreeSet<Uuid>, now: Timestamp) {
-    sql.push("account_periods WHERE account_id = ANY(ARRAY(");
-    of(sql, "account_id", deliveries, accounts);
-    sql.push(")) AND period_end > ");
+/// The periods of these accounts, locked in their order.
+fn periods_of(sql: &mut Sql, accounts: &BTreeSet<Uuid>, now: Timestamp) {
+    sql.push("account_periods WHERE account_id");
+    sql.among(&in_order(accounts));
+    sql.push(" AND period_end > ");
     sql.value(now.minus(RECENT).micros().into());
     sql.push(" ORDER BY account_id, period_start FOR UPDATE");
-}
-
-/// `column` of the deliveries, and these. Neither column of a delivery ever changes, so that it is read without a lock.
-fn of(sql: &mut Sql, column: &str, deliveries: &[Uuid], more: &BTreeSet<Uuid>) {
-    if !deliveries.is_empty() {
-        sql.push(&format!("SELECT {column} FROM deliveries WHERE id"));
-        sql.among(deliveries);
-    }
-    if !more.is_empty() {
-        sql.push(if deliveries.is_empty() { "SELECT unnest(" } else { " UNION SELECT unnest(" });
-        sql.ids(&more.iter().copied().collect::<Vec<_>>());
-        sql.push(")");
-    }
 }

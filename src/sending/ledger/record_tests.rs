@@ -10,7 +10,9 @@ async fn recorded_with(
 ) -> (Result<Vec<Verdict>, LedgerError>, Vec<Vec<(Ticket, Ask)>>) {
     let (entries, mut inbox) = mpsc::channel(1);
     let ledger = Ledger { entries };
-    let ended = vec![(Ticket { delivery_id: Uuid::nil(), token: Uuid::nil() }, Outcome::GivenBack)];
+    let owner = Owner { account_id: Uuid::nil(), campaign_id: Uuid::nil() };
+    let ticket = Ticket { delivery_id: Uuid::nil(), token: Uuid::nil(), owner };
+    let ended = vec![(ticket, Outcome::GivenBack)];
     let recording = async move { ledger.record(ended).await };
     let writing = async move {
         let mut asked = Vec::new();

@@ -44,7 +44,7 @@ impl Sql {
     pub fn among(&mut self, ids: &[Uuid]) {
         if self.backend == DbBackend::Postgres {
             self.push(" = ANY (");
-            self.ids(ids);
+            self.array(ids.iter().map(|id| Value::from(*id)).collect());
             self.push(")");
         } else {
             let fill = ids.len().next_power_of_two() - ids.len();
@@ -52,12 +52,6 @@ impl Sql {
             self.push(" IN ");
             self.list(ids.iter().chain(again).map(|id| Value::from(*id)));
         }
-    }
-
-    /// Adds ids as one parameter, for PostgreSQL alone.
-    pub fn ids(&mut self, ids: &[Uuid]) {
-        let ids = ids.iter().map(|id| Value::from(*id)).collect();
-        self.value(Value::Array(ArrayType::Uuid, Some(Box::new(ids))));
     }
 
     /// Adds a query that gives these rows: one at least, and each of a column has its type, null or not.
@@ -78,13 +72,12 @@ impl Sql {
         let mut columns: Vec<Vec<Value>> = Vec::new();
         let mut nulls = Vec::new();
         for row in rows {
+            let row: Vec<Value> = row.into_iter().collect();
+            columns.resize_with(row.len(), Vec::new);
             let mut missing = 0_i64;
-            for (nth, value) in row.into_iter().enumerate() {
-                if columns.len() == nth {
-                    columns.push(Vec::new());
-                }
+            for (nth, (value, column)) in row.into_iter().zip(&mut columns).enumerate() {
                 missing |= i64::from(!value.is_some()) << nth;
-                columns[nth].push(if value.is_some() { value } else { value.dummy_value() });
+                column.push(if value.is_some() { value } else { value.dummy_value() });
             }
             nulls.push(missing.into());
         }
@@ -101,8 +94,9 @@ impl Sql {
         self.push(&format!(") AS c ({names})"));
     }
 
+    /// Of values of one type. Where there are none they are ids: rows are one at least.
     fn array(&mut self, values: Vec<Value>) {
-        let of = values.first().map_or(ArrayType::BigInt, Value::array_type);
+        let of = values.first().map_or(ArrayType::Uuid, Value::array_type);
         self.value(Value::Array(of, Some(Box::new(values))));
     }
 
@@ -135,4 +129,53 @@ impl Sql {
 
 fn join(parts: impl Iterator<Item = String>) -> String {
     parts.collect::<Vec<_>>().join(", ")
+}
+
+#[cfg(test)]
+mod tests {
+    use rstest::rstest;
+
+    use super::*;
+
+    fn rows(backend: DbBackend) -> Sql {
+        let rows = [[1_i64.into(), Some("a").into()], [2_i64.into(), None::<&str>.into()]];
+        Sql::with_rows(backend, "v_id, v_text", rows, "SELECT v_text FROM v")
+    }
+
+    #[test]
+    fn on_postgresql_rows_are_one_parameter_for_each_column_and_one_for_what_is_null() {
+        let array = |of, values: [Value; 2]| Value::Array(of, Some(Box::new(values.into())));
+        let sql = rows(DbBackend::Postgres);
+        assert_eq!(
+            sql.text,
+            "WITH v (v_id, v_text) AS (SELECT CASE WHEN nulls & 1 = 0 THEN c0 END, CASE WHEN nulls & 2 = 0 THEN c1 END \
+             FROM unnest($1, $2, $3) AS c (c0, c1, nulls)) SELECT v_text FROM v"
+        );
+        let values = [
+            array(ArrayType::BigInt, [1_i64.into(), 2_i64.into()]),
+            array(ArrayType::String, ["a".into(), "".into()]),
+            array(ArrayType::BigInt, [0_i64.into(), 2_i64.into()]),
+        ];
+        assert_eq!(sql.values, values);
+    }
+
+    #[test]
+    fn on_sqlite_rows_are_one_parameter_for_each_value() {
+        let sql = rows(DbBackend::Sqlite);
+        assert_eq!(sql.text, "WITH v (v_id, v_text) AS (VALUES (?, ?), (?, ?)) SELECT v_text FROM v");
+        assert_eq!(sql.values, [1_i64.into(), "a".into(), 2_i64.into(), None::<&str>.into()]);
+    }
+
+    #[rstest]
+    #[case::postgresql(DbBackend::Postgres, " = ANY ($1)", 1)]
+    #[case::sqlite(DbBackend::Sqlite, " IN (?, ?, ?, ?)", 4)]
+    fn ids_are_one_parameter_or_a_power_of_two(
+        #[case] backend: DbBackend,
+        #[case] text: &str,
+        #[case] parameters: usize,
+    ) {
+        let mut sql = Sql::new(backend, "");
+        sql.among(&[Uuid::from_u128(1), Uuid::from_u128(2), Uuid::from_u128(3)]);
+        assert_eq!((sql.text.as_str(), sql.values.len()), (text, parameters));
+    }
 }

@@ -4,6 +4,7 @@ use sea_orm::DbErr;
 use uuid::Uuid;
 
 use super::{
+    Owner,
     decide::{Ask, decide},
     facts::{self, Holder},
     order, write,
@@ -50,12 +51,12 @@ pub async fn are_holders_unnamed(system: &SystemScope) -> Result<bool, DbErr> {
 /// # Errors
 /// What the database refuses; nothing was changed then.
 pub async fn void(system: &SystemScope, holder: Holder, now: Timestamp) -> Result<Vec<(Uuid, Uuid)>, DbErr> {
-    let ids = facts::held(system, holder).await?;
+    let (ids, owners): (Vec<Uuid>, Vec<Owner>) = facts::held(system, holder).await?.into_iter().unzip();
     if ids.is_empty() {
         return Ok(Vec::new());
     }
     order::lock_soon(system).await?;
-    order::take(system, &ids, &[], now).await?;
+    order::take(system, owners, &[], now).await?;
     let held = facts::read(system, &ids, Some(holder), Timestamp::default()).await?;
     let mut changes = Vec::with_capacity(held.len());
     for facts in &held {

@@ -1,8 +1,8 @@
 //! Changes of several tables that go to the database together: one statement on PostgreSQL, one round of statements on
 //! SQLite. A commit of the ledger changes up to seven tables; asked for one by one, they would cost it eight round trips.
 //!
-//! On SQLite all its sets of rows are filled up to one size, a power of two, so that few texts occur and the database knows
-//! them (see `sql`).
+//! On SQLite its sets of rows are filled up to one of three sizes, so that few texts occur and the database knows them (see
+//! `sql`).
 
 use sea_orm::{DbBackend, DbErr, Value};
 use uuid::Uuid;
@@ -25,6 +25,9 @@ pub(super) struct Writes {
     backend: DbBackend,
     changes: Vec<Write>,
 }
+
+/// What a set of few rows is filled up to on SQLite; one of more, to the next power of two of the largest.
+const FEW: usize = 16;
 
 /// A mark finds its delivery claimed, and says so.
 const MARK: &str = "deliveries SET state = 'sending' WHERE state = 'claimed' AND id";
@@ -55,24 +58,28 @@ impl Writes {
         if self.changes.is_empty() && marks.is_empty() {
             return Ok(0);
         }
-        let sql = match self.backend {
-            DbBackend::Postgres => self.in_one_statement(marks),
-            DbBackend::Sqlite | DbBackend::MySql | _ => {
-                self.fill_up(marks.len());
-                self.in_one_round(marks)
-            }
+        let sql = if self.backend == DbBackend::Postgres {
+            self.in_one_statement(marks)
+        } else {
+            self.fill_up(marks.len());
+            self.in_one_round(marks)
         };
         system.query(&sql.text, sql.values).await.map(|marked| marked.len())
     }
 
-    /// Rows of nulls match nothing.
+    /// Rows of nulls match nothing. Sums are often of one account, one campaign and a few lanes, and stay few.
     fn fill_up(&mut self, marks: usize) {
         let rows = self.changes.iter().map(|write| write.rows.len()).max().unwrap_or(0);
         let most = rows.max(marks).next_power_of_two();
         for write in &mut self.changes {
+            let full = match write.rows.len() {
+                0 | 1 => 1,
+                2..=FEW => FEW.min(most),
+                _ => most,
+            };
             if let Some(first) = write.rows.first() {
                 let nulls: Vec<Value> = first.iter().map(Value::as_null).collect();
-                write.rows.resize(most, nulls);
+                write.rows.resize(full, nulls);
             }
         }
     }
