@@ -65,6 +65,33 @@ async fn a_mark_locks_the_periods_of_its_account_of_the_last_two_months() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_mark_waits_for_its_campaign() {
+    with_people(1, |w, mine| async move {
+        let ticket = claim(&w, &mine, 1).await[0].ticket();
+        let row = "SELECT count(*) FROM deliveries WHERE id = $1 AND account_id = $2 AND campaign_id = $3";
+        let owner = ticket.owner;
+        let values = [ticket.delivery_id.into(), owner.account_id.into(), owner.campaign_id.into()];
+        assert_eq!(w.number(row, values).await, 1, "its owner is that of its row");
+        let mark = async || with_ledger(&w, async |ledger| ledger.mark(None, ticket, [0; 32]).await).await;
+        let held = Held::begin(&w).await;
+        if let Some(held) = &held {
+            let campaign = "SELECT id FROM campaigns WHERE id = $1 FOR UPDATE";
+            held.system.query(campaign, [mine.campaign.into()]).await.unwrap();
+        }
+        let looking = async {
+            let Some(held) = held else { return };
+            held.is_waited_for(&w).await;
+            held.commit().await;
+        };
+        let (marking, ()) = tokio::join!(mark(), looking);
+        // It may have given up before it was let go.
+        let marking = if marking.is_ok() { marking } else { mark().await };
+        assert!(matches!(marking.unwrap(), Marking::Go(_)));
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_claim_locks_its_period_before_its_campaign_and_its_lane() {
     with_people(2, |w, mine| async move {
         assert_eq!(claim(&w, &mine, 1).await.len(), 1, "which begins the period");

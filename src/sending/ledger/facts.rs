@@ -290,6 +290,10 @@ impl Columns<'_> {
 }
 
 impl Facts {
+    pub const fn owner(&self) -> Owner {
+        Owner { account_id: self.account_id, campaign_id: self.campaign_id }
+    }
+
     /// From a row of [`FACTS`] and whether it is suppressed.
     fn of(row: &QueryResult, read_since: Timestamp) -> Result<Self, DbErr> {
         let mut columns = Columns { row, next: 0 };

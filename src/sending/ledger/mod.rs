@@ -369,7 +369,9 @@ async fn settle(
     // What an earlier ask changed is no longer as it was read: it is nobody's until this is committed.
     let mut changed = HashSet::with_capacity(asks.len());
     for (ticket, ask) in asks {
-        let facts = known.get(&ticket.delivery_id).filter(|facts| !changed.contains(&facts.delivery_id));
+        let facts = known.get(&ticket.delivery_id);
+        // Of another than was locked it is nobody's either.
+        let facts = facts.filter(|it| it.owner() == ticket.owner && !changed.contains(&it.delivery_id));
         let Some(facts) = facts else {
             verdicts.push(Verdict::LostLease);
             continue;

@@ -1,7 +1,7 @@
 //! Builds statements over sets of rows that both databases take: parameters, lists, and changes by a `WITH`.
 //!
-//! A set is to be few parameters and few texts, which the database then knows. PostgreSQL takes a whole column as one
-//! parameter, an array; SQLite, which has none, takes lists that are filled up.
+//! A set is to be few texts, which the database then knows. PostgreSQL takes a whole column as one parameter, an array, for
+//! any number of rows. SQLite has none: ids are filled up to a power of two, and rows by whoever has many sizes of them.
 
 use sea_orm::{DbBackend, Value, sea_query::ArrayType};
 use uuid::Uuid;
@@ -73,6 +73,7 @@ impl Sql {
         let mut nulls = Vec::new();
         for row in rows {
             let row: Vec<Value> = row.into_iter().collect();
+            debug_assert!(row.len() < 64 && (nulls.is_empty() || row.len() == columns.len()));
             columns.resize_with(row.len(), Vec::new);
             let mut missing = 0_i64;
             for (nth, (value, column)) in row.into_iter().zip(&mut columns).enumerate() {

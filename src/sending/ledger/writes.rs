@@ -1,8 +1,7 @@
 //! Changes of several tables that go to the database together: one statement on PostgreSQL, one round of statements on
 //! SQLite. A commit of the ledger changes up to seven tables; asked for one by one, they would cost it eight round trips.
 //!
-//! On SQLite its sets of rows are filled up to one of three sizes, so that few texts occur and the database knows them (see
-//! `sql`).
+//! On SQLite each of its sets is filled up to one of three sizes, so that few texts occur and the database knows them.
 
 use sea_orm::{DbBackend, DbErr, Value};
 use uuid::Uuid;
@@ -26,7 +25,7 @@ pub(super) struct Writes {
     changes: Vec<Write>,
 }
 
-/// What a set of few rows is filled up to on SQLite; one of more, to the next power of two of the largest.
+/// What a set of few rows is filled up to on SQLite.
 const FEW: usize = 16;
 
 /// A mark finds its delivery claimed, and says so.
@@ -61,27 +60,30 @@ impl Writes {
         let sql = if self.backend == DbBackend::Postgres {
             self.in_one_statement(marks)
         } else {
-            self.fill_up(marks.len());
-            self.in_one_round(marks)
+            let marks = self.fill_up(marks);
+            self.in_one_round(&marks)
         };
         system.query(&sql.text, sql.values).await.map(|marked| marked.len())
     }
 
-    /// Rows of nulls match nothing. Sums are often of one account, one campaign and a few lanes, and stay few.
-    fn fill_up(&mut self, marks: usize) {
+    /// Rows of nulls match nothing, and an id named twice is one. Sums are often of one account, one campaign and a few
+    /// lanes: they are not filled up to as many rows as there are messages.
+    fn fill_up(&mut self, marks: &[Uuid]) -> Vec<Uuid> {
         let rows = self.changes.iter().map(|write| write.rows.len()).max().unwrap_or(0);
-        let most = rows.max(marks).next_power_of_two();
+        let most = rows.max(marks.len()).next_power_of_two();
+        let full = |rows: usize| match rows {
+            0 | 1 => rows,
+            2..=FEW => FEW.min(most),
+            _ => most,
+        };
         for write in &mut self.changes {
-            let full = match write.rows.len() {
-                0 | 1 => 1,
-                2..=FEW => FEW.min(most),
-                _ => most,
-            };
             if let Some(first) = write.rows.first() {
                 let nulls: Vec<Value> = first.iter().map(Value::as_null).collect();
-                write.rows.resize(full, nulls);
+                write.rows.resize(full(write.rows.len()), nulls);
             }
         }
+        let again = marks.last().into_iter().cycle();
+        marks.iter().chain(again).take(full(marks.len())).copied().collect()
     }
 
     /// PostgreSQL takes one statement with parameters at a time. Changes in a `WITH` are all made, whether or not the
@@ -130,4 +132,36 @@ fn mark(sql: &mut Sql, update: &str, marks: &[Uuid]) {
     sql.push(MARK);
     sql.among(marks);
     sql.push(MARKED);
+}
+
+#[cfg(test)]
+mod tests {
+    use rstest::rstest;
+
+    use super::*;
+
+    /// How many rows and marks there are on SQLite, of a set of so many rows, another of one, and so many marks.
+    #[rstest]
+    #[case::alone((1, 1), (1, 1))]
+    #[case::few((2, 3), (4, 4))]
+    #[case::sixteen((16, 40), (16, 64))]
+    #[case::more((17, 0), (32, 0))]
+    #[case::fewer_marks((40, 5), (64, 16))]
+    #[case::most((512, 512), (512, 512))]
+    fn sets_are_filled_up_to_few_sizes(
+        #[case] (rows, marks): (usize, usize),
+        #[case] (full, marked): (usize, usize),
+    ) {
+        let mut writes = Writes::new(DbBackend::Sqlite);
+        let row = |id: usize| [Value::from(u64::try_from(id).ok())];
+        writes.add("v_id", (0..rows).map(row), ("t SET x = 1", "id = v_id"));
+        writes.add("v_id", (0..1).map(row), ("u SET x = 1", "id = v_id"));
+        let ids: Vec<Uuid> = (0..marks).map(|id| Uuid::from_u128(id as u128)).collect();
+        let filled = writes.fill_up(&ids);
+        let sizes: Vec<usize> = writes.changes.iter().map(|write| write.rows.len()).collect();
+        assert_eq!((sizes, filled.len()), (vec![full, 1], marked));
+        let there = |write: &Write| write.rows.iter().filter(|row| row.iter().all(Value::is_some)).count();
+        assert_eq!(writes.changes.first().map(there), Some(rows), "none is lost, and what is added is null");
+        assert!(filled.starts_with(&ids) && filled.iter().all(|id| ids.contains(id)));
+    }
 }
