@@ -1,13 +1,16 @@
 //! What the ledger locks, in which order, and how long it waits for it on PostgreSQL. SQLite has one writer and no locks of
 //! rows: there the same calls just succeed.
 
+use std::fmt::Debug;
+
 use ampout::{
     clock::Timestamp,
     models::periods,
     sending::{
         lanes::{self, Lane, Rest},
-        ledger::{Marking, Verdict, lock_soon},
+        ledger::{Holder, Marking, Owner, Ticket, Verdict, lock_soon, void},
     },
+    tenancy::SystemScope,
 };
 use uuid::Uuid;
 
@@ -36,6 +39,26 @@ async fn hold_period(w: &World, account: Uuid, start: i64) -> Option<Held> {
     Some(held)
 }
 
+/// Locks alice's campaign.
+async fn hold_campaign(w: &World, mine: &HeldLane) -> Option<Held> {
+    let held = Held::begin(w).await?;
+    let sql = "SELECT id FROM campaigns WHERE id = $1 FOR UPDATE";
+    held.system.query(sql, [mine.campaign.into()]).await.unwrap();
+    Some(held)
+}
+
+/// What comes of something that waits for what is held, which is let go then.
+async fn behind<T, E: Debug>(w: &World, held: Option<Held>, done: impl AsyncFn() -> Result<T, E>) -> T {
+    let looking = async {
+        let Some(held) = held else { return };
+        held.is_waited_for(w).await;
+        held.commit().await;
+    };
+    let (first, ()) = tokio::join!(done(), looking);
+    // It may have given up before it was let go.
+    if let Ok(first) = first { first } else { done().await.unwrap() }
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_mark_locks_the_periods_of_its_account_of_the_last_two_months() {
     with_people(2, |w, mine| async move {
@@ -51,15 +74,7 @@ async fn a_mark_locks_the_periods_of_its_account_of_the_last_two_months() {
             held.commit().await;
         }
         let held = hold_period(&w, mine.account, recent).await;
-        let looking = async {
-            let Some(held) = held else { return };
-            held.is_waited_for(&w).await;
-            held.commit().await;
-        };
-        let (marking, ()) = tokio::join!(mark(1), looking);
-        // It may have given up before it was let go.
-        let marking = if marking.is_ok() { marking } else { mark(1).await };
-        assert!(matches!(marking.unwrap(), Marking::Go(_)));
+        assert!(matches!(behind(&w, held, async || mark(1).await).await, Marking::Go(_)));
     })
     .await;
 }
@@ -73,20 +88,43 @@ async fn a_mark_waits_for_its_campaign() {
         let values = [ticket.delivery_id.into(), owner.account_id.into(), owner.campaign_id.into()];
         assert_eq!(w.number(row, values).await, 1, "its owner is that of its row");
         let mark = async || with_ledger(&w, async |ledger| ledger.mark(None, ticket, [0; 32]).await).await;
-        let held = Held::begin(&w).await;
-        if let Some(held) = &held {
-            let campaign = "SELECT id FROM campaigns WHERE id = $1 FOR UPDATE";
-            held.system.query(campaign, [mine.campaign.into()]).await.unwrap();
+        let held = hold_campaign(&w, &mine).await;
+        assert!(matches!(behind(&w, held, mark).await, Marking::Go(_)));
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn nothing_is_changed_of_another_than_was_locked() {
+    with_people(1, |w, mine| async move {
+        let ticket = claim(&w, &mine, 1).await[0].ticket();
+        let Owner { account_id, campaign_id } = ticket.owner;
+        let others = [
+            Owner { account_id, campaign_id: Uuid::now_v7() },
+            Owner { account_id: Uuid::now_v7(), campaign_id },
+        ];
+        for owner in others {
+            let ticket = Ticket { owner, ..ticket };
+            let marking = with_ledger(&w, async |ledger| ledger.mark(None, ticket, [0; 32]).await).await;
+            assert!(matches!(marking.unwrap(), Marking::Stopped(Verdict::LostLease)));
         }
-        let looking = async {
-            let Some(held) = held else { return };
-            held.is_waited_for(&w).await;
-            held.commit().await;
+        let claimed = "SELECT count(*) FROM deliveries WHERE id = $1 AND state = 'claimed'";
+        assert_eq!(w.number(claimed, [ticket.delivery_id.into()]).await, 1);
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_somebody_held_is_voided_when_its_campaign_is_free() {
+    with_people(2, |w, mine| async move {
+        assert_eq!(claim(&w, &mine, 2).await.len(), 2);
+        let (db, holder) = (w.db(), Holder::Process(mine.process));
+        let voided = async || {
+            SystemScope::in_transaction(&db, async |system| void(system, holder, Timestamp::now()).await)
+                .await
         };
-        let (marking, ()) = tokio::join!(mark(), looking);
-        // It may have given up before it was let go.
-        let marking = if marking.is_ok() { marking } else { mark().await };
-        assert!(matches!(marking.unwrap(), Marking::Go(_)));
+        let held = hold_campaign(&w, &mine).await;
+        assert_eq!(behind(&w, held, voided).await, [(mine.account, mine.campaign)]);
     })
     .await;
 }
@@ -146,9 +184,7 @@ async fn leave(w: &World, mine: &HeldLane) -> bool {
 async fn a_lane_is_not_left_while_its_campaign_is_locked_and_nobody_waits_for_that_long() {
     with_people(1, |w, mine| async move {
         let holder = "SELECT count(*) FROM smtp_credentials WHERE id = $1 AND holder IS NOT NULL";
-        if let Some(held) = Held::begin(&w).await {
-            let campaign = "SELECT id FROM campaigns WHERE id = $1 FOR UPDATE";
-            held.system.query(campaign, [mine.campaign.into()]).await.unwrap();
+        if let Some(held) = hold_campaign(&w, &mine).await {
             assert!(!leave(&w, &mine).await, "its rows were changed under a lock of somebody else");
             assert_eq!(w.number(holder, [mine.lane.into()]).await, 1);
             // A request may wait ten times as long.
@@ -176,16 +212,9 @@ async fn a_mark_waits_for_whoever_changes_its_contact_and_heeds_what_was_changed
         } else {
             w.sql(unsubscribe, values).await;
         }
-        let mark = || with_ledger(&w, async |ledger| ledger.mark(None, claimed[0].ticket(), [0; 32]).await);
-        let looking = async {
-            let Some(held) = held else { return };
-            held.is_waited_for(&w).await;
-            held.commit().await;
-        };
-        let (marking, ()) = tokio::join!(mark(), looking);
-        // It may have given up before it was let go.
-        let marking = if marking.is_ok() { marking } else { mark().await };
-        assert!(matches!(marking.unwrap(), Marking::Stopped(Verdict::Skipped)));
+        let ticket = claimed[0].ticket();
+        let mark = async || with_ledger(&w, async |ledger| ledger.mark(None, ticket, [0; 32]).await).await;
+        assert!(matches!(behind(&w, held, mark).await, Marking::Stopped(Verdict::Skipped)));
     })
     .await;
 }

@@ -18,7 +18,7 @@ const RECENT: Duration = Duration::from_secs(62 * 24 * 3600);
 /// up then, and its entries go one by one. And what a change reads is found by keys alone, whichever they are: to plan
 /// that anew for each set of them takes longer than to read it.
 ///
-/// Such a plan is kept for as long as the connection lives, and is often made when the tables are new and nothing is known
+/// Such a plan is kept until the tables are analyzed the next time, and is often made when they are new and nothing is known
 /// of them: it would look at each of twenty rows then, and go on like that when they are millions. So ways that take
 /// more than keys are out.
 pub(super) const SETTLING: &str = "SET lock_timeout = '500ms'; SET plan_cache_mode = force_generic_plan; \
