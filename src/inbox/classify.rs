@@ -1,12 +1,13 @@
 //! What is this mail? A pure decision on its bytes: an answer of a person or of a machine, a notice of a mail server, a
 //! complaint, or nothing that concerns a campaign. Which delivery it is about is not decided here.
 
-use mail_parser::{Message, MessageParser, MimeHeaders as _};
+use mail_parser::{Message, MimeHeaders as _};
 
 use super::{
     auto::{has_null_return_path, is_automatic},
     fields::{Field, message_ids, value},
     notice::{Complaint, Notice, Report, headers_of, read_report, read_words},
+    parsed::parse,
 };
 
 /// A mail as far as campaigns are concerned.
@@ -51,7 +52,7 @@ const SERVERS: [&str; 8] = [
 
 /// Whether the headers alone do not tell what a mail is. Only the bodies of such mails are fetched.
 pub fn needs_body(headers: &[u8]) -> bool {
-    MessageParser::default().parse(headers).is_some_and(|mail| {
+    parse(headers).is_some_and(|mail| {
         let fields = headers_of(&mail);
         is_report(&mail) || is_of_a_server(&mail, &fields)
     })
@@ -59,7 +60,7 @@ pub fn needs_body(headers: &[u8]) -> bool {
 
 /// Says what a mail is. Bytes that are cut short are read as far as they go.
 pub fn classify(bytes: &[u8]) -> Mail {
-    let Some(mail) = MessageParser::default().parse(bytes) else {
+    let Some(mail) = parse(bytes) else {
         return Mail { message_id: None, from: None, answers: Vec::new(), kind: Kind::Other };
     };
     let fields = headers_of(&mail);

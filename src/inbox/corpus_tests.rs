@@ -195,3 +195,22 @@ fn a_notice_is_about_a_hundred_messages_at_most() {
     let Kind::Notices(notices) = classify(mail.as_bytes()).kind else { panic!("no notices") };
     assert_eq!(notices.iter().map(|notice| notice.originals.len()).collect::<Vec<_>>(), [100]);
 }
+
+/// On a stack as a worker of the runtime has: one that overflows ends the process, whoever catches what.
+#[test]
+fn a_mail_in_a_mail_in_a_mail_ends() {
+    let head = "From: MAILER-DAEMON@mx.test\nSubject: Undelivered Mail Returned to Sender\n";
+    for again in [
+        "Content-Type:message/rfc822\n\n",
+        "Content-Type:message/global\n\n",
+        "Content-Type:multipart/digest;boundary=a\n\n--a\n\n",
+        "Content-Type:multipart/mixed;boundary=a\n\n--a\n",
+        "Content-Type:multipart/mixed;boundary=a\n\n--a\nContent-Type:message/rfc822\n\n",
+        "Content-Type:text/plain;a*0*=''\"",
+        "Subject: ((((((((((((((((((((((((",
+    ] {
+        let mail = head.to_owned() + &again.repeat(512 * 1024 / again.len());
+        let read = move || drop((needs_body(mail.as_bytes()), classify(mail.as_bytes())));
+        std::thread::Builder::new().stack_size(2 * 1024 * 1024).spawn(read).unwrap().join().unwrap();
+    }
+}

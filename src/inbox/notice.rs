@@ -2,9 +2,12 @@
 //! complaints (RFC 5965). Pure. Nothing here is trusted: what a notice says counts only where it names one delivery by
 //! its Message-ID and its recipient.
 
-use mail_parser::{Message, MessageParser, MessagePart, MimeHeaders as _, PartType};
+use mail_parser::{Message, MessagePart, MimeHeaders as _, PartType};
 
-use super::fields::{Field, address, groups, message_ids, one_line, typed_address, value};
+use super::{
+    fields::{Field, address, groups, message_ids, one_line, typed_address, value},
+    parsed::parse,
+};
 
 /// Most messages that a notice may be about: a mail may return thousands, and each is looked for.
 const ORIGINALS: usize = 100;
@@ -259,7 +262,7 @@ fn returned_headers(part: &MessagePart<'_>) -> Option<Vec<Field>> {
                 || has_subtype(part, "global-headers")
                 || has_subtype(part, "rfc822") =>
         {
-            MessageParser::default().parse(part.contents()).map(|message| headers_of(&message))
+            parse(part.contents()).map(|message| headers_of(&message))
         }
         PartType::Text(_)
         | PartType::Html(_)

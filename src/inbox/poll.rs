@@ -10,7 +10,7 @@ use super::{
     apply::{Applied, Target, apply},
     classify::{Mail, classify, needs_body},
     lease::{self, Leased, Left},
-    metered::{MOST_LITERAL, MOST_READ},
+    responses::{MOST_LITERAL, MOST_READ},
     session::{Fetched, Session},
 };
 use crate::{

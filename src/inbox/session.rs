@@ -3,16 +3,13 @@
 
 use std::time::Duration;
 
-use async_imap::{
-    Client,
-    imap_proto::{AttributeValue, MailboxDatum, Response, ResponseCode, Status},
-};
+use imap_proto::{AttributeValue, MailboxDatum, Response, ResponseCode, Status};
 use tokio::{
     io::{AsyncWriteExt as _, BufReader},
     time::timeout,
 };
 
-use super::metered::Metered;
+use super::responses::{Responses, Whole};
 use crate::{
     clock::Timestamp,
     net::{
@@ -28,7 +25,7 @@ const NOTICE: usize = 256 * 1024;
 
 /// An open mailbox.
 pub(super) struct Session {
-    client: Client<Metered<BufReader<MailStream>>>,
+    server: Responses<BufReader<MailStream>>,
     commands: u32,
     patience: Duration,
 }
@@ -57,13 +54,13 @@ impl Session {
         patience: Duration,
     ) -> Result<Self, VerifyError> {
         let stream = open_imap(dialer, mailbox, patience).await?;
-        Ok(Self { client: Client::new(Metered::new(stream)), commands: 0, patience })
+        Ok(Self { server: Responses::new(stream), commands: 0, patience })
     }
 
     /// Opens INBOX for reading only.
     pub(super) async fn examine(&mut self) -> Result<Examined, VerifyError> {
         let (mut validity, mut next) = (None, None);
-        self.ask("EXAMINE INBOX", |response| {
+        self.ask("EXAMINE INBOX", |response, _| {
             if let Response::Data { outcome, .. } = response {
                 match outcome.code {
                     Some(ResponseCode::UidValidity(n)) => validity = Some(n),
@@ -78,8 +75,8 @@ impl Session {
     }
 
     /// How many bytes were read on its connection.
-    pub(super) fn read(&mut self) -> u64 {
-        self.client.get_mut().read()
+    pub(super) const fn read(&self) -> u64 {
+        self.server.read()
     }
 
     /// The mails behind this UID, lowest first.
@@ -99,7 +96,7 @@ impl Session {
 
     async fn search(&mut self, command: &str) -> Result<Vec<u32>, VerifyError> {
         let mut found = Vec::new();
-        self.ask(command, |response| {
+        self.ask(command, |response, _| {
             if let Response::MailboxData(MailboxDatum::Search(uids)) = response {
                 found.extend_from_slice(uids);
             }
@@ -130,9 +127,9 @@ impl Session {
 
     async fn fetch(&mut self, command: &str) -> Result<Vec<Fetched>, VerifyError> {
         let mut fetched = Vec::new();
-        self.ask(command, |response| {
+        self.ask(command, |response, whole| {
             if let Response::Fetch(_, attributes) = response {
-                fetched.extend(read_fetch(attributes));
+                fetched.extend(read_fetch(attributes, whole));
             }
         })
         .await?;
@@ -141,34 +138,36 @@ impl Session {
 
     /// Says goodbye; best effort.
     pub(super) async fn close(mut self) {
-        if self.ask("LOGOUT", |_| {}).await.is_err() {
+        if self.ask("LOGOUT", |_, _| {}).await.is_err() {
             tracing::trace!("an IMAP server did not say goodbye");
         }
     }
 
     /// One command to its end; what comes before is shown to `each`.
-    async fn ask(&mut self, command: &str, each: impl FnMut(&Response<'_>)) -> Result<(), VerifyError> {
+    async fn ask(
+        &mut self,
+        command: &str,
+        each: impl FnMut(&Response<'_>, &Whole),
+    ) -> Result<(), VerifyError> {
         timeout(self.patience, self.converse(command, each)).await.map_err(|_| VerifyError::Timeout)?
     }
 
     async fn converse(
         &mut self,
         command: &str,
-        mut each: impl FnMut(&Response<'_>),
+        mut each: impl FnMut(&Response<'_>, &Whole),
     ) -> Result<(), VerifyError> {
         self.commands += 1;
         let tag = format!("a{}", self.commands);
-        // Written by ourselves: of async-imap only a session may, and a session exists by its own LOGIN alone.
         let line = format!("{tag} {command}\r\n");
-        let stream = self.client.get_mut();
+        let stream = self.server.get_mut();
         stream.write_all(line.as_bytes()).await.map_err(|_| VerifyError::ProtocolFailed)?;
         stream.flush().await.map_err(|_| VerifyError::ProtocolFailed)?;
         let says_goodbye = command == "LOGOUT";
         loop {
-            let read = self.client.read_response().await.map_err(|_| VerifyError::ProtocolFailed)?;
-            let response = read.ok_or(VerifyError::ProtocolFailed)?;
-            let response = response.parsed();
-            if let Response::Done { tag: ended, status, .. } = response
+            let whole = self.server.next().await?;
+            let response = whole.parse()?;
+            if let Response::Done { tag: ended, status, .. } = &response
                 && ended.0 == tag
             {
                 return if *status == Status::Ok { Ok(()) } else { Err(VerifyError::ProtocolFailed) };
@@ -176,18 +175,18 @@ impl Session {
             if !says_goodbye && matches!(response, Response::Data { status: Status::Bye, .. }) {
                 return Err(VerifyError::ProtocolFailed);
             }
-            each(response);
+            each(&response, &whole);
         }
     }
 }
 
-fn read_fetch(attributes: &[AttributeValue<'_>]) -> Option<Fetched> {
+fn read_fetch(attributes: &[AttributeValue<'_>], whole: &Whole) -> Option<Fetched> {
     let (mut uid, mut bytes) = (None, None);
     for attribute in attributes {
         if let AttributeValue::Uid(known) = attribute {
             uid = Some(*known);
         } else if let AttributeValue::BodySection { data, .. } = attribute {
-            bytes = Some(data.as_deref().unwrap_or_default().to_vec());
+            bytes = Some(whole.bytes(data.as_deref().unwrap_or_default()).to_vec());
         }
     }
     Some(Fetched { uid: uid?, bytes: bytes? })
