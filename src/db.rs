@@ -4,6 +4,7 @@
 //! every connection. SQLite has one writer: writers of this process queue fairly here instead of polling the file lock,
 //! and share one connection, whose pages stay at hand (ADR 1).
 
+mod sql;
 mod transaction;
 mod writer;
 
@@ -19,8 +20,8 @@ use sea_orm::{
     },
 };
 
-pub use self::transaction::WriteTx;
 use self::writer::Writer;
+pub use self::{sql::Sql, transaction::WriteTx};
 
 /// Connections of one who writes apart: one at a time, and others in place of those that fell silent.
 const APART: u32 = 4;

@@ -9,11 +9,10 @@ use uuid::Uuid;
 use super::{
     Owner,
     room::{Room, room},
-    sql::Sql,
 };
 use crate::{
     clock::{Timestamp, new_id},
-    db::{RowLock, lock_sql},
+    db::{RowLock, Sql, lock_sql},
     models::deliveries::message_id,
     tenancy::SystemScope,
 };

@@ -9,8 +9,8 @@ use std::{collections::BTreeSet, time::Duration};
 use sea_orm::{DbBackend, DbErr};
 use uuid::Uuid;
 
-use super::{Owner, claim::Want, sql::Sql};
-use crate::{clock::Timestamp, models::periods, tenancy::SystemScope};
+use super::{Owner, claim::Want};
+use crate::{clock::Timestamp, db::Sql, models::periods, tenancy::SystemScope};
 
 /// Periods that ended longer ago are not counted in any more.
 const RECENT: Duration = Duration::from_secs(62 * 24 * 3600);

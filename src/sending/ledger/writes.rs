@@ -6,8 +6,7 @@
 use sea_orm::{DbBackend, DbErr, Value};
 use uuid::Uuid;
 
-use super::sql::Sql;
-use crate::tenancy::SystemScope;
+use crate::{db::Sql, tenancy::SystemScope};
 
 /// A set of rows and the update that takes them.
 struct Write {

@@ -8,7 +8,7 @@ use uuid::Uuid;
 
 /// A statement and its parameters.
 #[derive(Clone, Debug)]
-pub(crate) struct Sql {
+pub struct Sql {
     backend: DbBackend,
     /// The text so far.
     pub text: String,
