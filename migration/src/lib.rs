@@ -25,6 +25,8 @@ mod m20261128_000090_mark_in_place;
 mod m20261128_000100_refer_once;
 mod m20261129_000110_check_late;
 mod m20261129_000120_settle_in_place;
+mod m20261129_000130_keep_evidence;
+mod m20261129_000140_find_lanes;
 
 /// All steps in order.
 #[derive(Debug)]
@@ -54,6 +56,8 @@ impl MigratorTrait for Migrator {
             Box::new(m20261128_000100_refer_once::Migration),
             Box::new(m20261129_000110_check_late::Migration),
             Box::new(m20261129_000120_settle_in_place::Migration),
+            Box::new(m20261129_000130_keep_evidence::Migration),
+            Box::new(m20261129_000140_find_lanes::Migration),
         ]
     }
 }

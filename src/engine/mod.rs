@@ -13,6 +13,7 @@ mod flusher;
 mod health;
 mod inbox;
 mod loops;
+mod places;
 mod process;
 mod recovery;
 mod sender;

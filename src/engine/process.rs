@@ -53,7 +53,9 @@ impl Liveness {
     }
 
     /// `false` as soon as another process might have declared this one dead. Measured on this machine's monotonic
-    /// clock from before the last renewal, so that a process which was stopped and wakes up sees it at once.
+    /// clock from before the last renewal, so that a process which was stopped and wakes up sees it at once. Not so where the
+    /// whole machine was suspended: Linux stops that clock with it. What such a process had marked it still sends, once, and
+    /// is recorded as uncertain by then.
     pub fn is_alive(&self) -> bool {
         self.is_alive_at(Instant::now())
     }

@@ -3,7 +3,14 @@
 //! It outlives its database: what is not answered is asked again, and the lanes at work go on meanwhile, because what
 //! they have written to a mail server only they can record.
 
-use std::{collections::HashMap, sync::Arc, time::Duration};
+use std::{
+    collections::HashMap,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
 
 use tokio::{
     sync::Semaphore,
@@ -14,6 +21,7 @@ use uuid::Uuid;
 
 use super::{
     context::EngineContext,
+    places,
     supervisor::{BoxError, LoopResult},
 };
 use crate::{
@@ -54,10 +62,24 @@ struct Leaving {
     broken: bool,
 }
 
+/// A lane at work.
+struct AtWork {
+    lane: Lane,
+    /// Whether its server accepted something in this turn.
+    served: Arc<AtomicBool>,
+}
+
+impl AtWork {
+    /// Whether its server failed it the last time, and did not make up for it.
+    fn is_failing(&self) -> bool {
+        self.lane.failures > 0 && !self.served.load(Ordering::Relaxed)
+    }
+}
+
 /// The lanes at work, and those that are being left.
 struct Sender {
     lanes: JoinSet<Ended>,
-    by_task: HashMap<Id, Lane>,
+    by_task: HashMap<Id, AtWork>,
     leaving: JoinSet<()>,
     by_leaving: HashMap<Id, Lane>,
     leave: Leave,
@@ -140,15 +162,17 @@ impl Sender {
         }
     }
 
-    /// Takes as many lanes as there is room for. One that is being left is not taken: it may be free already, and would be
-    /// left again while it works.
+    /// Takes as many lanes as there is room for, and few of those that fail. One that is being left is not taken: it may be
+    /// free already, and would be left again while it works.
     async fn fill(&mut self) -> Result<(), BoxError> {
-        let room = self.most.saturating_sub(self.lanes.len());
+        let failing = self.by_task.values().filter(|at_work| at_work.is_failing());
+        let room = places::room(self.most, self.lanes.len(), failing.map(|at_work| at_work.lane.account_id));
         let (db, process) = (&self.shared.state.db, self.shared.process_id);
         let leaving: Vec<Uuid> = self.by_leaving.values().map(|lane| lane.credential_id).collect();
-        for lane in lanes::acquire(db, process, room, &leaving, Timestamp::now()).await? {
-            let task = self.lanes.spawn(lane::run(self.shared.clone(), lane));
-            self.by_task.insert(task.id(), lane);
+        for lane in lanes::acquire(db, process, &room, &leaving, Timestamp::now()).await? {
+            let served = Arc::<AtomicBool>::default();
+            let task = self.lanes.spawn(lane::run_seen(self.shared.clone(), lane, Arc::clone(&served)));
+            self.by_task.insert(task.id(), AtWork { lane, served });
         }
         Ok(())
     }
@@ -156,7 +180,8 @@ impl Sender {
     /// Frees the lanes that this process holds and nobody works on. Rows that are locked are left for the next look.
     async fn free_idle(&mut self) -> Result<(), BoxError> {
         let Some(until) = self.unsure_until else { return Ok(()) };
-        let lanes = self.by_task.values().chain(self.by_leaving.values());
+        let at_work = self.by_task.values().map(|at_work| &at_work.lane);
+        let lanes = at_work.chain(self.by_leaving.values());
         let at_work: Vec<Uuid> = lanes.map(|lane| lane.credential_id).collect();
         let whose = Idle::Of(self.shared.process_id, &at_work);
         let left = SystemScope::in_transaction(&self.shared.state.db, async |system| {
@@ -177,7 +202,7 @@ impl Sender {
             Ok((id, ended)) => (id, ended.map_err(|error| (error.to_string(), false))),
             Err(error) => (error.id(), Err((error.to_string(), true))),
         };
-        let Some(lane) = self.by_task.remove(&id) else { return };
+        let Some(AtWork { lane, .. }) = self.by_task.remove(&id) else { return };
         let (rest, served, broken) = match ended {
             Ok((rest, served)) => (rest, served, false),
             Err((error, panicked)) => {

@@ -100,7 +100,8 @@ pub async fn enabled_of(scope: &Scope, campaign_id: Uuid) -> ApiResult<Vec<Model
 }
 
 /// Disables a credential, and pauses its campaign when that was the last enabled one; webhooks and the account's owner are told of both. `None`
-/// when it was disabled or deleted already. Locks the campaign, then the credential. The lane's work stays where it is: the send path moves it.
+/// when it was disabled or deleted already. Locks the campaign, then the credential. What its lane had begun stays where it
+/// is until the send path moves it; what it had only claimed goes back to the batch, and wakes the others then.
 ///
 /// # Errors
 /// What the database refuses.

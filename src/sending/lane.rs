@@ -67,11 +67,11 @@ pub(super) struct Crew {
     begun: Instant,
     /// When the first recipient was accepted: a server slow to greet is not greeted in vain.
     opened: OnceLock<Instant>,
-    served: AtomicBool,
+    served: Arc<AtomicBool>,
 }
 
 impl Crew {
-    fn of(ctx: LaneContext) -> Self {
+    fn of(ctx: LaneContext, served: Arc<AtomicBool>) -> Self {
         let stop = ctx.stop.child_token();
         Self {
             alone: stop.child_token(),
@@ -79,7 +79,7 @@ impl Crew {
             more: Notify::new(),
             begun: Instant::now(),
             opened: OnceLock::new(),
-            served: AtomicBool::new(false),
+            served,
         }
     }
 
@@ -145,7 +145,19 @@ impl Ended {
 /// # Errors
 /// When ledger or database stay away; what the lane holds must be voided.
 pub async fn run(ctx: LaneContext, lane: Lane) -> Result<(Rest, bool), LaneError> {
-    let crew = Arc::new(Crew::of(ctx));
+    run_seen(ctx, lane, Arc::default()).await
+}
+
+/// The same, and others see meanwhile whether the server accepted something.
+///
+/// # Errors
+/// As above.
+pub async fn run_seen(
+    ctx: LaneContext,
+    lane: Lane,
+    served: Arc<AtomicBool>,
+) -> Result<(Rest, bool), LaneError> {
+    let crew = Arc::new(Crew::of(ctx, served));
     let start = |first| {
         let work = worker::work(Arc::clone(&crew), lane, first);
         async move { (first, work.await) }

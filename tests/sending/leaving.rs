@@ -5,7 +5,7 @@ use ampout::{
     clock::Timestamp,
     models::states::DisabledReason,
     sending::{
-        lanes::{self, Idle, Lane, Rest},
+        lanes::{self, Idle, Lane, Rest, Room},
         program,
     },
     tenancy::SystemScope,
@@ -233,8 +233,8 @@ async fn lanes_that_are_awake_are_taken_but_for_those_that_are_being_left() {
     world(|w| async move {
         let (mine, theirs) = lanes_of(&w).await;
         let take = async |most: usize, leaving: &[Uuid]| {
-            let taken =
-                lanes::acquire(&w.db(), Uuid::now_v7(), most, leaving, Timestamp::now()).await.unwrap();
+            let (room, now) = (Room::of(most), Timestamp::now());
+            let taken = lanes::acquire(&w.db(), Uuid::now_v7(), &room, leaving, now).await.unwrap();
             w.sql("UPDATE smtp_credentials SET holder = NULL", []).await;
             taken.iter().map(|lane| lane.credential_id).collect::<Vec<_>>()
         };

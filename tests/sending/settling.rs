@@ -113,6 +113,26 @@ async fn what_is_marked_is_not_given_back_by_the_same_commit() {
     .await;
 }
 
+/// What comes back after that was never about the next try.
+#[tokio::test]
+async fn what_came_back_for_a_try_says_nothing_of_the_next_one() {
+    with_people(1, |w, mine| async move {
+        let ticket = only(&w, &mine).await;
+        with_ledger(&w, async |ledger| ledger.mark(None, ticket, FREE).await.unwrap()).await;
+        w.sql("UPDATE deliveries SET heard = 'arrived' WHERE state = 'sending'", []).await;
+        let deferred = Outcome::Deferred { reply: "451 later".into() };
+        with_ledger(&w, async |ledger| ledger.record(vec![(ticket, deferred)]).await.unwrap()).await;
+        assert!(state(&w, ticket, "deferred").await);
+        assert_eq!(w.number("SELECT count(*) FROM deliveries WHERE heard IS NOT NULL", []).await, 0);
+        w.sql("UPDATE enrollments SET due_at = 0 WHERE due_at IS NOT NULL", []).await;
+        let again = only(&w, &mine).await;
+        with_ledger(&w, async |ledger| ledger.mark(None, again, FREE).await.unwrap()).await;
+        with_ledger(&w, async |ledger| ledger.record(vec![(again, Outcome::Uncertain)]).await.unwrap()).await;
+        assert!(state(&w, again, "uncertain").await);
+    })
+    .await;
+}
+
 #[tokio::test]
 async fn what_is_refused_of_one_ask_holds_up_no_other() {
     with_people(3, |w, mine| async move {

@@ -7,7 +7,7 @@ use ampout::{
     engine::{Doorbell, Process},
     sending::{
         lane::{self, LaneContext},
-        lanes::{self, Rest},
+        lanes::{self, Rest, Room},
         ledger::{Claimed, Ledger, Want},
         smtp::Timeouts,
     },
@@ -101,7 +101,7 @@ pub async fn claim(w: &World, held: &HeldLane, most: usize) -> Vec<Claimed> {
 pub async fn worked(w: &World, timeouts: Timeouts) -> (Rest, bool) {
     let db = w.db();
     let process = Process::register(&db, "worker", Duration::from_secs(60)).await.unwrap();
-    let lane = lanes::acquire(&db, process.id, 1, &[], Timestamp::now()).await.unwrap()[0];
+    let lane = lanes::acquire(&db, process.id, &Room::of(1), &[], Timestamp::now()).await.unwrap()[0];
     let (ledger, writer) = Ledger::new(&db, Doorbell::default(), FRESH, DEADLINE);
     let writing = tokio::spawn(writer.run());
     let ctx = LaneContext {

@@ -19,8 +19,8 @@ mod order;
 #[cfg(test)]
 mod record_tests;
 mod room;
-pub(crate) mod sql;
 mod void;
+mod wake;
 mod writes;
 
 use std::{collections::HashSet, sync::Arc, time::Duration};
@@ -51,7 +51,7 @@ use crate::{
     tenancy::{Conn, SystemScope},
 };
 
-/// The most asks of one commit.
+/// The most entries of one commit; one may ask something of all that a lane holds.
 const MOST_PER_COMMIT: usize = 256;
 /// The most deliveries written together: SQLite takes 32,766 parameters, and one has up to 55 in all tables.
 const MOST_ROWS: usize = 512;
@@ -393,5 +393,5 @@ async fn write(system: &SystemScope, changes: &[(&Facts, Change)], now: Timestam
     for some in changes.chunks(MOST_ROWS) {
         apply::write(system, some, now).await?;
     }
-    Ok(())
+    wake::wake(system, changes, now).await
 }
