@@ -1,6 +1,6 @@
 //! Opens: the first load of a message's pixel by somebody who may be a person.
 //!
-//! Any load proves that the message arrived, and settles one that was uncertain. A person's raises the enrollment's
+//! Any load proves that the message arrived, and settles one that is uncertain, or would become so. A person's raises the enrollment's
 //! status; it stops nothing.
 
 pub mod reader;
@@ -12,7 +12,10 @@ use uuid::Uuid;
 
 use self::reader::{Reader, reader};
 use super::{
-    deliveries::{self, Resolution},
+    deliveries::{
+        self,
+        evidence::{Evidence, note},
+    },
     states::{DeliveryState, EnrollmentStatus, EventType, Progress},
     tally::{Delta, Tally},
     webhooks::outbox::{self, Happened},
@@ -20,7 +23,7 @@ use super::{
 use crate::{
     clock::Timestamp,
     db::{Db, RowLock, lock_sql},
-    errors::{ApiResult, Code},
+    errors::ApiResult,
     tenancy::{Conn, Scope, SystemScope},
 };
 
@@ -29,12 +32,14 @@ use crate::{
 struct Place {
     campaign_id: Uuid,
     batch_id: Uuid,
-    /// Whether it may be its first message of which nobody knows what became.
+    /// Whether it was opened before.
+    opened: bool,
+    /// Whether nobody knows yet what became of its first message, nor has heard of it.
     in_doubt: bool,
 }
 
-/// Notes the first open of an enrollment; a later one, or one of an enrollment that is gone, changes nothing and takes
-/// no write transaction. Best effort: the recipient's mail program cannot help a database in trouble.
+/// Notes the first open of an enrollment; a later one proves no more than that its first message arrived. What changes nothing,
+/// or is of an enrollment that is gone, takes no write transaction. Best effort: the recipient's mail program cannot help a database in trouble.
 pub async fn note_first(db: &Db, account_id: Uuid, enrollment_id: Uuid, user_agent: &str, now: Timestamp) {
     if let Err(error) = record_first(db, account_id, enrollment_id, user_agent, now).await {
         tracing::warn!(%error, %enrollment_id, "an open was not recorded");
@@ -49,8 +54,8 @@ async fn record_first(
     now: Timestamp,
 ) -> ApiResult<()> {
     let reading = SystemScope::new(Conn::Pool(db.pool().clone())).account(account_id);
-    let Some(place) = find_unopened(&reading, enrollment_id).await? else { return Ok(()) };
-    let opened = reader(user_agent) == Reader::Person;
+    let Some(place) = find(&reading, enrollment_id).await? else { return Ok(()) };
+    let opened = !place.opened && reader(user_agent) == Reader::Person;
     if !opened && !place.in_doubt {
         return Ok(());
     }
@@ -66,41 +71,41 @@ async fn record_first(
     Ok(tx.commit_shared().await?)
 }
 
-/// The enrollment's place, unless it was opened already, or it, its contact or its campaign is deleted.
-async fn find_unopened(scope: &Scope, enrollment_id: Uuid) -> ApiResult<Option<Place>> {
-    // Every table by its primary key.
-    let sql = "SELECT e.campaign_id, e.batch_id, e.progress, e.sent_at FROM enrollments e \
+/// The enrollment's place, unless it, its contact or its campaign is deleted.
+async fn find(scope: &Scope, enrollment_id: Uuid) -> ApiResult<Option<Place>> {
+    // Every table by its primary key; uq_deliveries_step
+    let sql = "SELECT e.campaign_id, e.batch_id, e.opened_at IS NOT NULL AS opened, \
+               (e.sent_at IS NULL AND e.progress IN ('claimed', 'uncertain') AND EXISTS (SELECT 1 FROM deliveries d \
+                WHERE d.account_id = $1 AND d.enrollment_id = $2 AND d.position = 1 \
+                AND (d.state = 'uncertain' OR (d.state = 'sending' AND d.heard IS NULL)))) AS in_doubt \
+               FROM enrollments e \
                JOIN contacts c ON c.id = e.contact_id AND c.deleted_at IS NULL \
                JOIN contact_imports ci ON ci.id = c.contact_import_id AND ci.deleted_at IS NULL \
                JOIN campaigns ca ON ca.id = e.campaign_id AND ca.deleted_at IS NULL \
-               WHERE e.account_id = $1 AND e.id = $2 AND e.opened_at IS NULL";
+               WHERE e.account_id = $1 AND e.id = $2";
     let Some(row) = scope.query_one(sql, [enrollment_id.into()]).await? else { return Ok(None) };
-    let (progress, sent_at): (Progress, Option<i64>) =
-        (row.try_get("", "progress")?, row.try_get("", "sent_at")?);
     Ok(Some(Place {
         campaign_id: row.try_get("", "campaign_id")?,
         batch_id: row.try_get("", "batch_id")?,
-        in_doubt: progress == Progress::Uncertain && sent_at.is_none(),
+        opened: row.try_get("", "opened")?,
+        in_doubt: row.try_get("", "in_doubt")?,
     }))
 }
 
-/// What was opened had arrived, so the uncertain message was sent: that of the first step, since the pixel does not say
-/// which message it was in. Somebody else may have settled it meanwhile.
+/// What was opened had arrived: that of the first step, since the pixel does not say which message it was in.
 async fn settle_first(scope: &Scope, enrollment_id: Uuid, now: Timestamp) -> ApiResult<()> {
     use deliveries::{Column, Entity};
     // uq_deliveries_step
     let first = scope.find::<Entity>().filter(Column::EnrollmentId.eq(enrollment_id));
-    let first = first.filter(Column::Position.eq(1)).filter(Column::State.eq(DeliveryState::Uncertain));
+    let states = [DeliveryState::Sending, DeliveryState::Uncertain];
+    let first = first.filter(Column::Position.eq(1)).filter(Column::State.is_in(states));
     let Some(delivery) = first.one(&scope.db()).await? else { return Ok(()) };
-    match deliveries::resolve(scope, &delivery, Resolution::Sent, now).await {
-        Err(error) if error.code == Code::Unprocessable => Ok(()),
-        settled => settled.map(|_| ()),
-    }
+    note(scope, &delivery, Evidence::Arrived, now).await
 }
 
 /// Locks in the order that everybody keeps: campaign, batch, totals, enrollment. Only then is the enrollment's state known.
 async fn mark_opened(scope: &Scope, enrollment_id: Uuid, place: Place, now: Timestamp) -> ApiResult<()> {
-    let Place { campaign_id, batch_id, in_doubt: _ } = place;
+    let Place { campaign_id, batch_id, opened: _, in_doubt: _ } = place;
     let lock = lock_sql(scope.backend(), RowLock::Update);
     let campaign = format!("SELECT id FROM campaigns WHERE account_id = $1 AND id = $2{lock}");
     scope.query_one(&campaign, [campaign_id.into()]).await?;

@@ -11,6 +11,7 @@ use ampout::{
             outreaches, sequence_steps, subscriptions, suppressions, test_messages, usage_hours,
             webhook_attempts, webhook_deliveries, webhooks,
         },
+        deliveries::evidence::Heard,
         smtp_credentials::{imap_password_place, smtp_password_place},
         states::{
             CampaignStatus, ClientKind, DeliveryState, EnrollmentStatus, EventType, JobStatus, Progress,
@@ -442,6 +443,7 @@ fn delivery(enrollment: &enrollments::Model, lane: Uuid) -> deliveries::Model {
         reserved_day: None,
         sent_at: None,
         created_at: THEN,
+        heard: Some(Heard::Failed),
     }
 }
 

@@ -1,6 +1,7 @@
 //! Entity of table `deliveries`.
 
 use crate::clock::Timestamp;
+use crate::models::deliveries::evidence::Heard;
 use crate::models::states::DeliveryState;
 use sea_orm::entity::prelude::*;
 
@@ -26,6 +27,7 @@ pub struct Model {
     pub reserved_day: Option<i64>,
     pub sent_at: Option<Timestamp>,
     pub created_at: Timestamp,
+    pub heard: Option<Heard>,
 }
 
 #[derive(Copy, Clone, Debug, EnumIter, DeriveRelation)]

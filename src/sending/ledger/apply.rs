@@ -11,7 +11,11 @@ use super::{
     facts::Facts,
     writes::Writes,
 };
-use crate::{clock::Timestamp, models::states::DeliveryState, tenancy::SystemScope};
+use crate::{
+    clock::Timestamp,
+    models::{deliveries::evidence::count_bounce, states::DeliveryState},
+    tenancy::SystemScope,
+};
 
 macro_rules! enrollment_set {
     ($more:literal) => {
@@ -151,11 +155,14 @@ pub(super) async fn write(
         .filter(|(_, change)| change.state == DeliveryState::Sending)
         .map(|(_, change)| change.delivery_id)
         .collect();
-    if writes.run(system, &marks).await? == marks.len() {
-        Ok(())
-    } else {
-        Err(DbErr::Custom("a mark did not find its claimed delivery".into()))
+    if writes.run(system, &marks).await? != marks.len() {
+        return Err(DbErr::Custom("a mark did not find its claimed delivery".into()));
     }
+    for (facts, change) in changes.iter().filter(|(_, change)| change.came_back) {
+        let scope = system.account(facts.account_id);
+        count_bounce(&scope, change.delivery_id, facts.credential_id).await?;
+    }
+    Ok(())
 }
 
 /// What is marked may have gone out, whatever becomes of this process: whoever takes the lane next keeps the pause. The lane
@@ -197,6 +204,7 @@ fn write_deliveries(writes: &mut Writes, changes: &[(&Facts, Change)]) {
              smtp_reply = coalesce(v_reply, smtp_reply), \
              provider_message_id = coalesce(v_provider, provider_message_id), \
              sent_at = coalesce(v_sent_at, sent_at), \
+             heard = CASE WHEN v_held = 1 THEN heard END, \
              token = CASE WHEN v_held = 1 THEN token END, process_id = CASE WHEN v_held = 1 THEN process_id END, \
              reserved_period = CASE WHEN v_held = 1 THEN reserved_period END, \
              reserved_day = CASE WHEN v_held = 1 THEN reserved_day END",

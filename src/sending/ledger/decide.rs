@@ -6,6 +6,7 @@ use super::facts::Facts;
 use crate::{
     clock::Timestamp,
     models::{
+        deliveries::evidence::Heard,
         states::{CampaignStatus, DeliveryState, EnrollmentStatus, Progress},
         suppressions::AddressHash,
     },
@@ -104,6 +105,8 @@ pub(super) struct Change {
     pub sent_at: Option<Timestamp>,
     /// Whether token, holder and reservation stay on the row.
     pub held: bool,
+    /// It was sent and came back: it bounced behind its outcome.
+    pub came_back: bool,
     /// `None`: the enrollment stays as it is.
     pub enrollment: Option<EnrollmentChange>,
     pub counts: Counts,
@@ -158,7 +161,7 @@ pub(super) fn decide(
     match (ask, facts.state) {
         (Ask::Mark(_), Claimed) => decide_mark(facts, now),
         (Ask::Void, Claimed) => (Verdict::Recorded, Some(give_back(facts, now))),
-        (Ask::Void, Sending) => (Verdict::Recorded, Some(uncertain(facts))),
+        (Ask::Void, Sending) => (Verdict::Recorded, Some(unknown(facts, now))),
         (Ask::Record(outcome, chance), Claimed | Sending | Uncertain) => {
             (Verdict::Recorded, record(facts, outcome, *chance, now))
         }
@@ -193,12 +196,17 @@ fn decide_mark(facts: &Facts, now: Timestamp) -> (Verdict, Option<Change>) {
 
 fn record(facts: &Facts, outcome: &Outcome, chance: f64, now: Timestamp) -> Option<Change> {
     match outcome {
-        Outcome::Accepted { reply, provider_id } => Some(accept(facts, reply, provider_id.as_ref(), now)),
+        Outcome::Accepted { reply, provider_id } => Some(Change {
+            attempts: facts.attempts + 1,
+            reply: Some(reply.clone()),
+            provider_id: provider_id.clone(),
+            ..accept(facts, now)
+        }),
         Outcome::Deferred { reply } => Some(defer(facts, reply, chance, now)),
         Outcome::Bounced { reason } => Some(bounce(facts, reason, now)),
         Outcome::Unsendable { reason } => Some(unsendable(facts, reason, now)),
         Outcome::Uncertain if facts.state == DeliveryState::Uncertain => None,
-        Outcome::Uncertain => Some(uncertain(facts)),
+        Outcome::Uncertain => Some(unknown(facts, now)),
         Outcome::GivenBack => Some(give_back(facts, now)),
     }
 }
@@ -214,6 +222,7 @@ fn unchanged(facts: &Facts) -> Change {
         provider_id: None,
         sent_at: None,
         held: false,
+        came_back: false,
         enrollment: None,
         counts: Counts::default(),
     }
@@ -243,17 +252,15 @@ fn released(facts: &Facts) -> Counts {
     Counts { released: true, uncertain: settles(facts), ..Counts::default() }
 }
 
-fn accept(facts: &Facts, reply: &str, provider_id: Option<&String>, now: Timestamp) -> Change {
+fn accept(facts: &Facts, now: Timestamp) -> Change {
     let status = facts.status.raised_to(EnrollmentStatus::Sent);
     let next = facts.next_delay.filter(|_| !status.stops() && !facts.gone);
     let wait = |minutes: i32| std::time::Duration::from_secs(u64::try_from(minutes).unwrap_or(0) * 60);
     let progress = if next.is_some() { Progress::Waiting } else { Progress::Finished };
     Change {
         state: DeliveryState::Sent,
-        attempts: facts.attempts + 1,
-        reply: Some(reply.to_owned()),
-        provider_id: provider_id.cloned(),
         sent_at: Some(now),
+        came_back: facts.heard == Some(Heard::Failed),
         enrollment: Some(EnrollmentChange {
             status,
             next_position: facts.position + i32::from(next.is_some()),
@@ -351,7 +358,11 @@ fn unsubscribe(facts: &Facts, now: Timestamp) -> Change {
     }
 }
 
-fn uncertain(facts: &Facts) -> Change {
+/// No outcome came, and none will. What came back meanwhile says that the server took it, as it would from now on.
+fn unknown(facts: &Facts, now: Timestamp) -> Change {
+    if facts.heard.is_some() {
+        return accept(facts, now);
+    }
     Change {
         state: DeliveryState::Uncertain,
         held: true,

@@ -5,10 +5,12 @@ use std::collections::{HashMap, HashSet};
 use sea_orm::{DbBackend, DbErr, QueryResult, TryGetable};
 use uuid::Uuid;
 
-use super::{Owner, Ticket, decide::Ask, sql::Sql};
+use super::{Owner, Ticket, decide::Ask};
 use crate::{
     clock::Timestamp,
+    db::Sql,
     models::{
+        deliveries::evidence::Heard,
         states::{CampaignStatus, DeliveryState, EnrollmentStatus, Progress},
         suppressions::AddressHash,
     },
@@ -29,6 +31,8 @@ pub(super) struct Facts {
     pub token: Option<Uuid>,
     pub process_id: Option<Uuid>,
     pub attempts: i32,
+    /// What came back for it while it was being sent.
+    pub heard: Option<Heard>,
     pub reserved_period: Option<Timestamp>,
     pub reserved_day: Option<i64>,
     pub status: EnrollmentStatus,
@@ -139,7 +143,7 @@ pub(super) fn held_by(backend: DbBackend, holder: Holder) -> Sql {
 
 /// What is read of each, in the order of [`Facts::of`].
 const FACTS: &str = "SELECT d.id, d.account_id, d.campaign_id, d.enrollment_id, d.smtp_credential_id, e.batch_id, d.position, \
-     d.state, d.token, d.process_id, d.attempts, d.reserved_period, d.reserved_day, e.status, e.progress, \
+     d.state, d.token, d.process_id, d.attempts, d.heard, d.reserved_period, d.reserved_day, e.status, e.progress, \
      e.current_step, e.sent_at IS NOT NULL, e.bounced_at IS NOT NULL, e.unsubscribed_at IS NOT NULL, \
      n.delay_minutes, k.status, k.min_wait_seconds, \
      (k.deleted_at IS NOT NULL OR c.deleted_at IS NOT NULL OR c.unsubscribed_at IS NOT NULL \
@@ -309,6 +313,7 @@ impl Facts {
             token: columns.take()?,
             process_id: columns.take()?,
             attempts: columns.take()?,
+            heard: columns.take()?,
             reserved_period: columns.take()?,
             reserved_day: columns.take()?,
             status: columns.take()?,

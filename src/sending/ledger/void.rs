@@ -1,4 +1,4 @@
-//! What somebody held who is gone: claims are given back, marks become uncertain.
+//! What somebody held who is gone: claims are given back, marks become uncertain where nothing came back for them.
 
 use sea_orm::DbErr;
 use uuid::Uuid;
@@ -6,6 +6,7 @@ use uuid::Uuid;
 use super::{
     Owner,
     decide::{Ask, decide},
+    events::Events,
     facts::{self, Holder},
     order, write,
 };
@@ -45,8 +46,8 @@ pub async fn are_holders_unnamed(system: &SystemScope) -> Result<bool, DbErr> {
     Ok(system.query_one(sql, []).await?.is_some())
 }
 
-/// Gives back what was claimed and makes uncertain what was marked. Returns the campaigns that have work again; call it
-/// until there are none.
+/// Gives back what was claimed and makes uncertain what was marked, or settles it by what came back meanwhile. Returns the
+/// campaigns that have work again; call it until there are none.
 ///
 /// # Errors
 /// What the database refuses; nothing was changed then.
@@ -59,12 +60,15 @@ pub async fn void(system: &SystemScope, holder: Holder, now: Timestamp) -> Resul
     order::take(system, owners, &[], now).await?;
     let held = facts::read(system, &ids, Some(holder), Timestamp::default()).await?;
     let mut changes = Vec::with_capacity(held.len());
+    let mut events = Events::default();
     for facts in &held {
         if let (_, Some(change)) = decide(facts, None, &Ask::Void, now) {
+            events.add(facts, &change);
             changes.push((facts, change));
         }
     }
     write(system, &changes, now).await?;
+    events.write(system, now).await?;
     let mut campaigns: Vec<_> = held.iter().map(|facts| (facts.account_id, facts.campaign_id)).collect();
     campaigns.sort_unstable();
     campaigns.dedup();

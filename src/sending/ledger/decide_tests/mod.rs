@@ -12,7 +12,10 @@ use super::{
 };
 use crate::{
     clock::{Timestamp, new_id},
-    models::states::{CampaignStatus, DeliveryState, EnrollmentStatus, Progress},
+    models::{
+        deliveries::evidence::Heard,
+        states::{CampaignStatus, DeliveryState, EnrollmentStatus, Progress},
+    },
 };
 
 const DAY: i64 = 20_000;
@@ -33,6 +36,7 @@ fn claimed(position: i32, day: i64) -> Facts {
         token: Some(new_id()),
         process_id: Some(new_id()),
         attempts: 0,
+        heard: None,
         reserved_period: Some(Timestamp::from_day(day).month_start()),
         reserved_day: Some(day),
         status: EnrollmentStatus::Pending,
@@ -95,6 +99,7 @@ fn left(facts: &Facts, state: DeliveryState) -> Change {
         provider_id: None,
         sent_at: None,
         held: false,
+        came_back: false,
         enrollment: None,
         counts: Counts::default(),
     }

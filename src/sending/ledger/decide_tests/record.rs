@@ -180,6 +180,34 @@ fn what_nobody_knows_stays_held_and_keeps_its_reservation() {
     assert_eq!(recorded(&facts, Outcome::Uncertain), expected);
 }
 
+#[rstest]
+#[case(Facts { heard: Some(Heard::Arrived), next_delay: Some(90), ..sending(1) })]
+#[case(Facts { heard: Some(Heard::Arrived), status: EnrollmentStatus::Replied, next_delay: Some(90), ..sending(1) })]
+#[case(Facts { heard: Some(Heard::Failed), status: EnrollmentStatus::Bounced, bounced_before: true, ..sending(1) })]
+fn what_came_back_says_that_the_server_took_what_nobody_knows_of(#[case] facts: Facts) {
+    let taken = recorded(&facts, accepted());
+    let came_back = facts.heard == Some(Heard::Failed);
+    let expected = Change { attempts: facts.attempts, reply: None, provider_id: None, came_back, ..taken };
+    assert_eq!((expected.state, expected.held), (DeliveryState::Sent, false));
+    assert_eq!(asked(&facts, &Ask::Void), (Verdict::Recorded, Some(expected.clone())));
+    assert_eq!(recorded(&facts, Outcome::Uncertain), expected);
+}
+
+#[test]
+fn what_came_back_takes_nothing_from_the_servers_own_words() {
+    for heard in [Heard::Arrived, Heard::Failed] {
+        let facts = sending(2);
+        let known = Facts { heard: Some(heard), ..facts.clone() };
+        for outcome in [deferred(), bounced(), Outcome::GivenBack] {
+            assert_eq!(recorded(&known, outcome.clone()), recorded(&facts, outcome));
+        }
+        let came_back = heard == Heard::Failed;
+        assert_eq!(recorded(&known, accepted()), Change { came_back, ..recorded(&facts, accepted()) });
+        let unsent = Facts { state: DeliveryState::Claimed, ..known };
+        assert_eq!(asked(&unsent, &Ask::Void).1, Some(back_to_the_lane(&unsent, NOW)));
+    }
+}
+
 #[test]
 fn an_untouched_delivery_goes_back_to_its_batch_and_any_other_to_its_lane() {
     let untouched = claimed(1, DAY);
