@@ -1,5 +1,5 @@
 //! A table read without a database, for the fuzzer (`fuzz/targets/table.rs`): as `upload` and `slice` do, from pieces
-//! of any length. Compiled for it only.
+//! of any length. Compiled for it and for the tests only.
 
 use serde_json::Value;
 

@@ -4,7 +4,7 @@
 //! again. What they add up to is stored by `models::import_uploads` and `models::contact_imports`.
 
 mod columns;
-#[cfg(fuzzing)]
+#[cfg(any(test, fuzzing))]
 #[doc(hidden)]
 pub mod fuzzing;
 mod records;
@@ -17,13 +17,10 @@ pub use upload::{MOST_BYTES, Received, Refused, abandon, receive};
 use crate::{
     clock::Timestamp,
     errors::ApiResult,
-    jobs::{Job, RESUMABLE_ATTEMPTS, enqueue_on},
+    jobs::{Job, READ_TABLE, RESUMABLE_ATTEMPTS, enqueue_on},
     models::{contact_imports, import_progress},
     tenancy::Scope,
 };
-
-/// The class name of the worker that reads.
-pub const READING: &str = "ImportContacts";
 
 /// Makes an import of a table that was received, and has it read.
 ///
@@ -38,6 +35,6 @@ pub async fn start(
     let Received { id, bytes } = received;
     let import = import_progress::create(scope, name, id, bytes, now).await?;
     let args = serde_json::json!({ "account_id": scope.account_id(), "import_upload_id": id });
-    enqueue_on(&scope.db(), Job { max_attempts: RESUMABLE_ATTEMPTS, ..Job::new(READING, args) }).await?;
+    enqueue_on(&scope.db(), Job { max_attempts: RESUMABLE_ATTEMPTS, ..Job::new(READ_TABLE, args) }).await?;
     Ok(import)
 }

@@ -27,8 +27,8 @@ use crate::{
 const FIRST_ROWS: u64 = 4_000;
 /// The fewest and the most rows of a later one.
 const ROWS: std::ops::RangeInclusive<u64> = 500..=8_000;
-/// The most bytes of a slice, for rows that are large.
-const MOST_BYTES: usize = 4 << 20;
+/// A slice of so many bytes takes no further row. No row is longer, so that no slice is twice as long.
+pub(super) const MOST_BYTES: usize = 4 << 20;
 /// After so many rows others have their turn: the slice before this one may wait to be stored.
 const ROWS_AT_A_TIME: u64 = 250;
 /// How long the transaction of a slice is to take: well under the half second that nobody may hold SQLite's writer.

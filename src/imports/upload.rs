@@ -10,6 +10,7 @@ use uuid::Uuid;
 use super::{
     columns::Columns,
     records::{Cut, Cutter},
+    slice::MOST_BYTES as ROW_BYTES,
 };
 use crate::{
     clock::Timestamp,
@@ -39,6 +40,8 @@ struct Upload<'a> {
     begin: i64,
     cutter: Cutter,
     rows: u64,
+    /// How much came since a row ended.
+    within: usize,
     /// What is not kept yet, and how much of it was cut.
     held: Vec<u8>,
     cut: usize,
@@ -60,15 +63,16 @@ pub struct Received {
 pub struct Refused {
     /// What is answered.
     pub error: ApiError,
-    /// What the text began with and was decided by: up to the end of its header, and empty where the text did not decide.
+    /// What of the text it was decided by: all up to the end of the header, or the last piece of a row without an end; empty
+    /// where the text did not decide.
     pub head: Vec<u8>,
 }
 
 /// Reads a table to its end; answers what was kept, which is all of it.
 ///
 /// # Errors
-/// `validation_failed` for the import's name and the header, `no_contacts_provided` without a row, `payload_too_large`
-/// past a million rows, and those of `body`. Nothing is kept then.
+/// `validation_failed` for the import's name, for the header and where no row ends for 4 MiB, `no_contacts_provided` without
+/// a row, `payload_too_large` past a million rows, and those of `body`. Nothing is kept then.
 pub async fn receive(
     db: &Db,
     account_id: Uuid,
@@ -84,6 +88,7 @@ pub async fn receive(
         begin: 0,
         cutter: Cutter::new(),
         rows: 0,
+        within: 0,
         held: Vec::with_capacity(CHUNK_BYTES),
         cut: 0,
         kept: 0,
@@ -138,9 +143,13 @@ impl Upload<'_> {
             if rest.is_empty() && !over {
                 return self.header_is_near();
             }
+            // No further than a row may go: where it is refused must not depend on how the text came.
+            let rest = rest.get(..ROW_BYTES - self.within).unwrap_or(rest);
             let (taken, cut) = self.cutter.take(rest);
             self.cut += taken;
+            self.within = if matches!(cut, Cut::Whole | Cut::TooLarge) { 0 } else { self.within + taken };
             match cut {
+                Cut::Hungry if self.within == ROW_BYTES => return self.refuse_endless_row(),
                 Cut::Hungry => {}
                 Cut::Whole | Cut::TooLarge if self.columns.is_none() => self.read_header(cut)?,
                 Cut::Whole | Cut::TooLarge => self.rows += 1,
@@ -152,6 +161,16 @@ impl Upload<'_> {
                 return Err(ApiError::new(Code::PayloadTooLarge).message(message));
             }
         }
+    }
+
+    /// Read on, an open quote would make one row of all that follows it, and a slice of the reader as long as the text.
+    fn refuse_endless_row(&self) -> ApiResult<()> {
+        let reason = format!(
+            "goes on for {} MiB without the end of a row: is a quote not closed in row {} (counted from 0, without the header)?",
+            ROW_BYTES >> 20,
+            self.rows
+        );
+        self.refuse(|failures| failures.add("table", Reason::Other(reason.into())))
     }
 
     /// Whoever sends half a mebibyte without an end of line sends no table.

@@ -3,14 +3,14 @@
 
 use std::time::Duration;
 
-use sea_orm::{DbErr, QueryResult};
+use sea_orm::{ConnectionTrait, DbErr, QueryResult};
 use serde_json::Value as Json;
 use uuid::Uuid;
 
 use super::{
     backoff::retry_wait,
     handlers::{GivenUp, Handlers},
-    sql,
+    long, sql,
 };
 use crate::{clock::new_id, db::Db, errors::ApiResult, tenancy::SystemScope};
 
@@ -66,19 +66,28 @@ impl Fenced {
     }
 }
 
-/// Takes the most urgent due job, if there is one. One statement, so that SQLite's writer lock covers look and change.
-/// Served by `ix_jobs_due (priority DESC, run_at, id) WHERE status = 'queued'`.
-pub(super) async fn claim(db: &Db) -> Result<Option<Claim>, DbErr> {
-    let (now, skip, token) = (sql::now(db.pool()), sql::skip_locked(db.pool()), new_id());
+/// Takes the most urgent due job that may run, if there is one; with a `place` for a job that takes long also such a one. One
+/// statement, so that SQLite's writer lock covers look and change.
+pub(super) async fn claim(db: &Db, place: bool) -> Result<Option<Claim>, DbErr> {
+    let (now, next, token) = (sql::now(db.pool()), next_sql(db.pool(), place), new_id());
     let text = format!(
         "UPDATE jobs SET status = 'processing', attempts = attempts + 1, lease_token = $1, \
-         locked_until = {now} + $2, updated_at = {now} \
-         WHERE id = (SELECT id FROM jobs WHERE status = 'queued' AND run_at <= {now} \
-         ORDER BY priority DESC, run_at, id LIMIT 1 {skip}) \
+         locked_until = {now} + $2, updated_at = {now} WHERE id = ({next}) \
          RETURNING id, name, args, attempts, max_attempts"
     );
     let found = sql::write_returning(db, &text, [token.into(), sql::micros(LEASE).into()]).await?;
     found.first().map(|row| Claim::of(row, token)).transpose()
+}
+
+/// The query for the job that is claimed next. Served by `ix_jobs_due (priority DESC, run_at, id) WHERE status = 'queued'` and,
+/// for what runs, `ix_jobs_held`.
+pub fn next_sql(conn: &impl ConnectionTrait, place: bool) -> String {
+    let (now, skip, may_run) =
+        (sql::now(conn), sql::skip_locked(conn), long::may_run(sql::find(conn), place));
+    format!(
+        "SELECT id FROM jobs WHERE status = 'queued' AND run_at <= {now} AND {may_run} \
+         ORDER BY priority DESC, run_at, id LIMIT 1 {skip}"
+    )
 }
 
 /// Holds the job for another [`LEASE`] from now.

@@ -8,7 +8,7 @@ use serde::Serialize;
 use serde_json::Value as Json;
 use uuid::Uuid;
 
-use super::sql;
+use super::{READ_TABLE, sql};
 use crate::clock::Timestamp;
 
 /// The most jobs that one listing shows, newest first.
@@ -63,7 +63,8 @@ pub(super) async fn requeue(conn: &impl ConnectionTrait, age: Duration) -> Resul
     sql::execute(conn, &text, [sql::micros(age).into()]).await
 }
 
-/// Gives failed jobs, or the one with `id`, all their attempts again.
+/// Gives failed jobs, or the one with `id`, all their attempts again. Not those that read a table: its import has failed with
+/// the job, and its text is removed.
 ///
 /// # Errors
 /// What the database refuses.
@@ -75,9 +76,19 @@ pub async fn retry(conn: &impl ConnectionTrait, id: Option<Uuid>) -> Result<u64,
     };
     let text = format!(
         "UPDATE jobs SET status = 'queued', attempts = 0, run_at = {now}, updated_at = {now} \
-         WHERE status = 'failed'{filter}"
+         WHERE status = 'failed' AND name <> '{READ_TABLE}'{filter}"
     );
     sql::execute(conn, &text, values).await
+}
+
+/// Whether a job failed that [`retry`] leaves alone.
+///
+/// # Errors
+/// What the database refuses.
+pub async fn is_final(conn: &impl ConnectionTrait, id: Uuid) -> Result<bool, DbErr> {
+    let text =
+        format!("SELECT 1 AS one FROM jobs WHERE id = $1 AND status = 'failed' AND name = '{READ_TABLE}'");
+    Ok(!sql::rows(conn, &text, [id.into()]).await?.is_empty())
 }
 
 /// A job as an operator sees it.

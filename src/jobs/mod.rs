@@ -9,6 +9,7 @@ mod backoff;
 mod handlers;
 mod lease;
 mod listing;
+mod long;
 mod provider;
 mod retention;
 mod run;
@@ -22,8 +23,9 @@ use uuid::Uuid;
 
 pub use backoff::retry_wait;
 pub use handlers::GivenUp;
-pub use lease::LEASE;
-pub use listing::{ListedJob, find, forget, retry};
+pub use lease::{LEASE, next_sql};
+pub use listing::{ListedJob, find, forget, is_final, retry};
+pub use long::{ENROLL_IMPORT, READ_TABLE};
 pub use provider::DbQueue;
 pub use retention::{KEEP_COMPLETED, KEEP_FAILED, purge_jobs};
 

@@ -18,7 +18,7 @@ use crate::{
     engine::{Doorbell, Doorbells},
 };
 
-/// Jobs that one process runs at once.
+/// Jobs that one process runs at once; half of them may take long.
 const SLOTS: usize = 8;
 
 /// Our queue on the `jobs` table.

@@ -16,6 +16,7 @@ use super::{
     Hopeless,
     handlers::Handlers,
     lease::{self, Claim, Fenced, LEASE},
+    long,
 };
 use crate::{db::Db, engine::Doorbell};
 
@@ -37,9 +38,10 @@ impl Claimer {
     /// here: giving up would abort the jobs that run.
     pub(super) async fn run(&self) {
         let slots = Arc::new(Semaphore::new(self.slots));
+        let places = Arc::new(Semaphore::new(long::share(self.slots)));
         let mut running = JoinSet::new();
         while !self.stop.is_cancelled() {
-            if let Err(error) = self.start_due(&slots, &mut running).await {
+            if let Err(error) = self.start_due(&slots, &places, &mut running).await {
                 tracing::error!(%error, "due jobs not claimed");
             }
             tokio::select! {
@@ -50,8 +52,14 @@ impl Claimer {
         while running.join_next().await.is_some() {}
     }
 
-    /// Starts jobs while there are any, never claiming one that no slot is free for.
-    async fn start_due(&self, slots: &Arc<Semaphore>, running: &mut JoinSet<()>) -> Result<(), DbErr> {
+    /// Starts jobs while there are any, never claiming one that no slot is free for, nor one that takes long without a place
+    /// among those.
+    async fn start_due(
+        &self,
+        slots: &Arc<Semaphore>,
+        places: &Arc<Semaphore>,
+        running: &mut JoinSet<()>,
+    ) -> Result<(), DbErr> {
         lease::settle_expired(&self.db, &self.handlers).await?;
         loop {
             while running.try_join_next().is_some() {}
@@ -60,11 +68,18 @@ impl Claimer {
                 slot = Arc::clone(slots).acquire_owned() => slot,
             };
             let Ok(slot) = slot else { return Ok(()) };
-            let Some(claim) = lease::claim(&self.db).await? else { return Ok(()) };
-            let (db, handlers) = (self.db.clone(), self.handlers.clone());
+            let place = Arc::clone(places).try_acquire_owned().ok();
+            let Some(claim) = lease::claim(&self.db, place.is_some()).await? else { return Ok(()) };
+            let place = place.filter(|_| long::is_long(&claim.name));
+            let (db, handlers, bell) = (self.db.clone(), self.handlers.clone(), self.bell.clone());
             running.spawn(async move {
                 run_claimed(&db, &handlers, &claim).await;
                 drop(slot);
+                if let Some(place) = place {
+                    drop(place);
+                    // One that was passed over may run now.
+                    bell.ring();
+                }
             });
         }
     }

@@ -71,6 +71,11 @@ fn statement(conn: &impl ConnectionTrait, text: &str, values: impl IntoIterator<
     Statement::from_sql_and_values(conn.get_database_backend(), text, values)
 }
 
+/// Where a text is in another, counted from 1.
+pub(super) fn find(conn: &impl ConnectionTrait) -> &'static str {
+    if conn.get_database_backend() == DbBackend::Postgres { "strpos" } else { "instr" }
+}
+
 /// Skips rows that another claimer holds; on SQLite the one writer's lock does that.
 pub(super) fn skip_locked(conn: &impl ConnectionTrait) -> &'static str {
     if conn.get_database_backend() == DbBackend::Postgres { "FOR UPDATE SKIP LOCKED" } else { "" }

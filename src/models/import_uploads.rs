@@ -18,7 +18,7 @@ tenant_entity!(import_uploads, NotFound);
 
 /// Bytes of every piece but the last: short transactions, and few of them.
 pub const CHUNK_BYTES: usize = 512 << 10;
-/// Pieces that one transaction removes: 16 MiB.
+/// Pieces that one transaction of [`purge`] removes: 16 MiB, which is more than a slice has.
 const CHUNKS_AT_ONCE: i64 = 32;
 
 /// Notes that a text is being uploaded, whose records begin at `position`.
@@ -83,7 +83,7 @@ pub async fn abandon(scope: &Scope, id: Uuid) -> ApiResult<()> {
     Ok(())
 }
 
-/// Notes that the text was read up to `position`, and removes the pieces that lie before it.
+/// Notes that the text was read up to `position`, and removes the pieces that lie before it: those of a slice.
 ///
 /// # Errors
 /// What the database refuses.
@@ -95,7 +95,7 @@ pub async fn read_to(scope: &Scope, id: Uuid, position: i64) -> ApiResult<()> {
     Ok(())
 }
 
-/// Removes a text that was read to its end: little is left of it.
+/// Removes a text that was read to its end: what is left of it are the pieces of its last slice, and at most 4 MiB behind it.
 ///
 /// # Errors
 /// What the database refuses.

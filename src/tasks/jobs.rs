@@ -56,7 +56,7 @@ impl Operation for Retry {
         detail: "Give a failed background job, or all of them, their attempts again",
         arguments: &[
             optional("id", "a failed job's id; this or `all:yes` is needed"),
-            optional("all", "`yes`: every failed job"),
+            optional("all", "`yes`: every failed job but imports, whose tables are gone"),
         ],
     };
 
@@ -68,10 +68,12 @@ impl Operation for Retry {
         let desk = Desk::open(ctx).await?;
         let retried = desk.write(async |system| Ok(jobs::retry(&system.db(), id).await?)).await?;
         let report = Report::of(&Retried { retried })?;
-        Ok(if retried == 0 && id.is_some() {
-            report.failing("jobs_retry: no failed job has this id")
+        let Some(id) = id.filter(|_| retried == 0) else { return Ok(report) };
+        let reason = if jobs::is_final(&desk.reads.db(), id).await? {
+            "jobs_retry: an import that was given up cannot go on, for its table is removed; it has to be imported again"
         } else {
-            report
-        })
+            "jobs_retry: no failed job has this id"
+        };
+        Ok(report.failing(reason))
     }
 }

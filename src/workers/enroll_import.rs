@@ -11,7 +11,8 @@ use uuid::Uuid;
 use crate::{
     clock::Timestamp,
     db,
-    errors::{ApiError, ApiResult},
+    errors::{ApiError, ApiResult, Code},
+    jobs::ENROLL_IMPORT,
     models::{
         campaigns, contact_imports, enroll_jobs,
         enrollments::{CHUNK, DeadDomains, domains},
@@ -42,15 +43,22 @@ impl BackgroundWorker<Args> for EnrollImport {
     }
 
     fn class_name() -> String {
-        "EnrollImport".to_owned()
+        ENROLL_IMPORT.to_owned()
     }
 
     async fn perform(&self, args: Args) -> Result<()> {
-        let state = AppState::of(&self.ctx)?;
-        reopen(&state, args).await?;
-        while slice(&state, args).await? == JobStatus::Processing {}
-        Ok(())
+        match enroll(&AppState::of(&self.ctx)?, args).await {
+            // Removed meanwhile, with its campaign or its import: nothing is left to do, and nobody to tell.
+            Err(error) if error.code == Code::NotFound => Ok(()),
+            done => Ok(done?),
+        }
     }
+}
+
+async fn enroll(state: &AppState, args: Args) -> ApiResult<()> {
+    reopen(state, args).await?;
+    while slice(state, args).await? == JobStatus::Processing {}
+    Ok(())
 }
 
 /// A job that runs although its row says that it was given up is one that an operator retries.
@@ -72,16 +80,25 @@ async fn slice(state: &AppState, args: Args) -> ApiResult<JobStatus> {
     if job.status != JobStatus::Processing {
         return Ok(job.status);
     }
-    let dead = match dead_of(state, &reads, &job).await {
+    match advance(state, args, &reads, job).await {
         Err(error) if is_gone(&error) => {
             let fail = async |system: &SystemScope| {
-                enroll_jobs::fail(&system.account(args.account_id), job.id).await
+                enroll_jobs::fail(&system.account(args.account_id), args.enroll_job_id).await
             };
             db::in_time(SystemScope::in_transaction(&state.db, fail)).await?;
-            return Ok(JobStatus::Failed);
+            Ok(JobStatus::Failed)
         }
-        found => found?,
-    };
+        done => done,
+    }
+}
+
+async fn advance(
+    state: &AppState,
+    args: Args,
+    reads: &Scope,
+    job: enroll_jobs::Model,
+) -> ApiResult<JobStatus> {
+    let dead = dead_of(state, reads, &job).await?;
     let job = db::in_time(SystemScope::in_transaction(&state.db, async |system| {
         let scope = system.account(args.account_id);
         let job = enroll_jobs::advance(&scope, job, CHUNK, &dead, Timestamp::now()).await?;
@@ -117,6 +134,5 @@ async fn dead_of(state: &AppState, scope: &Scope, job: &enroll_jobs::Model) -> A
 
 /// Whether the campaign or the import was deleted meanwhile.
 const fn is_gone(error: &ApiError) -> bool {
-    use crate::errors::Code;
     matches!(error.code, Code::CampaignNotFound | Code::ContactImportNotFound)
 }

@@ -18,7 +18,8 @@ use crate::{
     clock::Timestamp,
     db::{self, WriteTx},
     errors::{ApiError, ApiResult, Code},
-    imports::{Pace, READING, Reader},
+    imports::{Pace, Reader},
+    jobs::READ_TABLE,
     models::{
         contact_imports, contact_rows,
         import_progress::{self, Progress, Slice, Stored},
@@ -56,7 +57,7 @@ impl BackgroundWorker<Args> for ImportContacts {
     }
 
     fn class_name() -> String {
-        READING.to_owned()
+        READ_TABLE.to_owned()
     }
 
     async fn perform(&self, args: Args) -> Result<()> {

@@ -123,3 +123,34 @@ async fn an_enroll_job_that_is_given_up_says_so_to_its_owner_and_goes_on_when_it
     })
     .await;
 }
+
+#[tokio::test]
+async fn an_enroll_job_whose_row_or_campaign_is_gone_is_done_at_its_first_attempt() {
+    world(async |world| {
+        let (alice, bob) = (&world.alice, &world.bob);
+        let (mine, theirs) = (alice.campaign(&json!({})).await, bob.campaign(&json!({})).await);
+        let import = world.import(bob, 3, "x.example").await;
+        let unknown = Uuid::now_v7();
+        let text = "INSERT INTO enroll_jobs (id, account_id, campaign_id, contact_import_id, batch_size, status, \
+                    processed, enrolled, skipped_count, batch_number, batches, created_at) \
+                    VALUES ($1, $2, $3, $4, 100, 'processing', 0, 0, 0, 0, 0, 0)";
+        let (orphan, account) = (Uuid::now_v7(), bob.account_id.parse::<Uuid>().unwrap());
+        world.sql(text, [orphan.into(), account.into(), theirs.into(), import.into()]).await;
+        bob.delete(&format!("/campaigns/{theirs}")).await.assert_status_ok();
+        for (owner, row) in [(alice, unknown), (bob, orphan)] {
+            let args = json!({ "account_id": owner.account_id, "enroll_job_id": row });
+            enqueue_on(&world.ctx.db, ampout::jobs::Job::new("EnrollImport", args)).await.unwrap();
+        }
+        let queue = ampout::jobs::DbQueue::of(&world.ctx).unwrap();
+        ampout::workers::register(&world.ctx, world.ctx.queue_provider.as_ref().unwrap()).await.unwrap();
+        let tried = "SELECT count(*) FROM jobs WHERE name = 'EnrollImport' AND attempts = 1 AND status <> 'processing'";
+        let ended = eventually(DEADLINE, || async { (world.number(tried, []).await == 2).then_some(()) });
+        run_until(&world, &queue, ended).await.unwrap();
+        let done = "SELECT count(*) FROM jobs WHERE name = 'EnrollImport' AND status = 'completed'";
+        assert_eq!(world.number(done, []).await, 2);
+        let failed = "SELECT count(*) FROM enroll_jobs WHERE status = 'failed'";
+        assert_eq!(world.number(failed, []).await, 1, "the job of a campaign that was deleted says so");
+        assert_eq!(alice.seen(&format!("/campaigns/{mine}")).await["totals"]["pending"], 0);
+    })
+    .await;
+}

@@ -1,6 +1,7 @@
 //! The queue on the `jobs` table, through the door that Loco's workers use.
 
 mod given_up;
+mod long;
 mod running;
 mod storing;
 
@@ -41,6 +42,16 @@ async fn probe(queue: &DbQueue, act: Act) -> mpsc::UnboundedReceiver<Json> {
 
 /// The same, but it acts only with a permit of `gate`.
 async fn gated_probe(queue: &DbQueue, act: Act, gate: Arc<Semaphore>) -> mpsc::UnboundedReceiver<Json> {
+    gated(queue, WORKER, act, gate).await
+}
+
+/// The same for jobs of another class.
+async fn gated(
+    queue: &DbQueue,
+    class: &str,
+    act: Act,
+    gate: Arc<Semaphore>,
+) -> mpsc::UnboundedReceiver<Json> {
     let (calls, called) = mpsc::unbounded_channel();
     let handler = move |_id: String, args: Json| {
         let (calls, gate) = (calls.clone(), Arc::clone(&gate));
@@ -56,7 +67,7 @@ async fn gated_probe(queue: &DbQueue, act: Act, gate: Arc<Semaphore>) -> mpsc::U
             });
         work
     };
-    queue.register_handler(WORKER.to_owned(), Box::new(handler)).await.unwrap();
+    queue.register_handler(class.to_owned(), Box::new(handler)).await.unwrap();
     called
 }
 

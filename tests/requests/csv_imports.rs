@@ -205,6 +205,77 @@ async fn rows_that_cannot_be_used_are_reported_and_the_rest_is_imported() {
     .await;
 }
 
+/// A table whose third row has a quote that is not closed, and more than 4 MiB behind it.
+fn unbalanced() -> String {
+    let rest = "more@example.com,Jo\n".repeat((4 << 20) / 20 + 1);
+    format!("email,first_name\na@example.com,Jo\nb@example.com,Jo\nc@example.com,\"Jo\n{rest}")
+}
+
+#[tokio::test]
+async fn a_quote_that_is_not_closed_is_refused_by_its_row_instead_of_swallowing_the_rest() {
+    world(|w| async move {
+        let keyed = async |text: String| {
+            let request = w.server.post("/contact_imports?name=n").authorization_bearer(&w.alice.key);
+            let request = request.add_header("idempotency-key", "once");
+            request.bytes(text.into()).content_type("text/csv").await
+        };
+        let refused = keyed(unbalanced()).await;
+        assert_eq!(refused.status_code(), StatusCode::UNPROCESSABLE_ENTITY, "{}", refused.text());
+        let body: Value = refused.json();
+        assert_eq!(
+            (&body["code"], &body["message"]),
+            (
+                &json!("validation_failed"),
+                &json!(
+                    "Table goes on for 4 MiB without the end of a row: is a quote not closed in row 2 \
+                     (counted from 0, without the header)?"
+                )
+            )
+        );
+        assert_eq!(body["details"]["errors"][0]["field"], "table");
+        let again = keyed(unbalanced()).await;
+        assert_eq!(
+            (again.text(), again.header("idempotent-replayed")),
+            (refused.text(), "true".parse().unwrap())
+        );
+        let none = upload(&w, &w.bob, format!("email\na@example.com\n{}", "\n".repeat(5 << 20))).await;
+        assert_eq!(none.json::<Value>()["code"], "validation_failed", "{}", none.text());
+        for client in [&w.alice, &w.bob] {
+            assert_eq!(client.seen("/contact_imports").await, json!([]));
+        }
+        remove_all(&w).await;
+        assert_eq!(w.number("SELECT count(*) FROM import_chunks", []).await, 0);
+        // What ends in time is still one row that is left out, and the rest is imported.
+        let long = format!("email,x\na@example.com,\"{}\"\nb@example.com,1\n", "x\n".repeat((2 << 20) - 100));
+        let seen = imported(&w, &w.alice, long).await;
+        assert_eq!(
+            (&seen["record_count"], &seen["invalid"][0]["message"]),
+            (&json!(1), &json!("Row is too large"))
+        );
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn where_a_row_without_an_end_is_refused_does_not_depend_on_how_the_text_came() {
+    world(|w| async move {
+        let (db, account) = (w.db(), w.alice.account_id.parse().unwrap());
+        let mut heads = vec![];
+        for size in [1 << 10, 7_919, 1 << 20] {
+            let text = unbalanced();
+            let pieces = text.as_bytes().chunks(size).map(|piece| Ok(bytes::Bytes::copy_from_slice(piece)));
+            let pieces: Vec<ampout::errors::ApiResult<bytes::Bytes>> = pieces.collect();
+            let refused = ampout::imports::receive(&db, account, "n", futures_util::stream::iter(pieces))
+                .await
+                .unwrap_err();
+            assert_eq!(refused.error.code, Code::ValidationFailed);
+            heads.push(refused.head);
+        }
+        assert!(!heads[0].is_empty() && heads.iter().all(|head| *head == heads[0]));
+    })
+    .await;
+}
+
 #[tokio::test]
 async fn a_table_of_many_pieces_is_imported_whole_and_nothing_of_it_is_kept() {
     world(|w| async move {

@@ -5,6 +5,7 @@ use testkit::{receiver::Receiver, wait::eventually};
 
 use super::{answer, run};
 use crate::{
+    requests::csv_imports::started,
     support::{campaign, campaign::Engine, world},
     webhooks::{hook, tell},
 };
@@ -37,6 +38,23 @@ async fn jobs_are_listed_and_failed_ones_have_their_attempts_again() {
         assert_eq!(answer(&w, &["jobs_retry", "all:yes"]).await, json!({"retried": 1}));
         let fresh = "SELECT count(*) FROM jobs WHERE status = 'queued' AND attempts = 0 AND name IN ('One', 'Two', 'Three')";
         assert_eq!(w.number(fresh, []).await, 3);
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_import_that_was_given_up_is_not_retried_and_the_operator_is_told_why() {
+    world(|w| async move {
+        for owner in [&w.alice, &w.bob] {
+            started(&w, owner, "email\njo@example.com\n").await;
+        }
+        w.sql("UPDATE jobs SET status = 'failed', attempts = 20 WHERE name = 'ImportContacts'", []).await;
+        let failed = answer(&w, &["jobs_list", "status:failed"]).await;
+        assert_eq!(failed.as_array().unwrap().len(), 2);
+        let refused = run(&w, &["jobs_retry", &format!("id:{}", failed[0]["id"].as_str().unwrap())]).await;
+        assert!(refused.refusal().contains("it has to be imported again"), "{}", refused.err);
+        assert_eq!(answer(&w, &["jobs_retry", "all:yes"]).await, json!({"retried": 0}));
+        assert_eq!(answer(&w, &["jobs_list", "status:failed"]).await, failed);
     })
     .await;
 }
