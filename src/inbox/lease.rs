@@ -19,6 +19,11 @@ use crate::{
 
 /// How long a mailbox may be read at a time; a poll ends well before.
 const LEASE: Duration = Duration::from_secs(300);
+/// How long a mailbox is left alone, from when it was taken, that was not left by who took it: what it holds may have ended
+/// a process. Less than it takes to know of a dead one, since most end for other reasons; doubled each time.
+const ABANDONED_WAIT: Duration = Duration::from_secs(10);
+/// How often that doubles before it is the longest.
+const DOUBLINGS: i32 = 8;
 /// The longest wait after failures.
 const LONGEST_WAIT: Duration = Duration::from_secs(1800);
 /// Rows of one look for credentials without a mailbox.
@@ -39,7 +44,7 @@ pub struct Leased {
     pub uid_validity: Option<i64>,
     /// Up to where it was read.
     pub last_uid: i64,
-    /// Polls in a row that failed.
+    /// Polls in a row that failed, or were begun and never ended.
     pub failures: i32,
 }
 
@@ -56,7 +61,8 @@ pub enum Left {
     Failed(&'static str),
 }
 
-/// Takes mailboxes that are due and that nobody reads, of accounts other than these. `ix_mailboxes_due`
+/// Takes mailboxes that are due and that nobody reads, of accounts other than these. Each is due again only later, should
+/// whoever takes it not live to leave it; the next one to take it counts that as a failure. `ix_mailboxes_due`
 ///
 /// # Errors
 /// What the database refuses.
@@ -85,22 +91,26 @@ pub async fn claim(
     if most == 0 || reading.query_one(&look, due_now).await?.is_none() {
         return Ok(Vec::new());
     }
-    let free = free(6);
+    let free = free(8);
     let lock = lock_sql(db.backend(), RowLock::UpdateSkipLocked);
     // Materialized, as where lanes are taken: or PostgreSQL may take more than it is asked for.
     let sql = format!(
-        "WITH due AS MATERIALIZED (SELECT id FROM mailboxes WHERE {free} ORDER BY next_poll_at LIMIT $5{lock}) \
-         UPDATE mailboxes SET process_id = $2, lease_token = $3, leased_until = (SELECT {clock}) + $4 \
-         WHERE id IN (SELECT id FROM due) \
+        "WITH due AS MATERIALIZED (SELECT id AS due_id, \
+         failures + CASE WHEN lease_token IS NULL THEN 0 ELSE 1 END AS counted \
+         FROM mailboxes WHERE {free} ORDER BY next_poll_at LIMIT $5{lock}) \
+         UPDATE mailboxes SET process_id = $2, lease_token = $3, leased_until = (SELECT {clock}) + $4, failures = counted, \
+         next_poll_at = $1 + CASE WHEN counted < {DOUBLINGS} THEN CAST($6 AS bigint) << counted ELSE $7 END \
+         FROM due WHERE id = due_id \
          RETURNING id, account_id, host, port, username, uid_validity, last_uid, failures"
     );
     // One token for all that are taken together: each is guarded by its own id beside it.
     let token = new_id();
-    let lease = i64::try_from(LEASE.as_micros()).unwrap_or(i64::MAX);
+    let micros = |time: Duration| i64::try_from(time.as_micros()).unwrap_or(i64::MAX);
     let most = i64::try_from(most).unwrap_or(i64::MAX);
     SystemScope::in_transaction(db, async |system| {
-        let values = [now.micros().into(), process.into(), token.into(), lease.into(), most.into()];
-        let rows = system.query(&sql, values.into_iter().chain(uuids(crowded))).await?;
+        let waits = [micros(ABANDONED_WAIT).into(), micros(LONGEST_WAIT).into()];
+        let values = [now.micros().into(), process.into(), token.into(), micros(LEASE).into(), most.into()];
+        let rows = system.query(&sql, values.into_iter().chain(waits).chain(uuids(crowded))).await?;
         Ok(rows.iter().map(|row| Leased::of(row, token)).collect::<Result<_, DbErr>>()?)
     })
     .await
@@ -184,7 +194,8 @@ async fn wake_lanes(system: &SystemScope, leased: &Leased, now: Timestamp) -> Ap
     Ok(())
 }
 
-/// Gives back what an earlier run of this process's loop held.
+/// Gives back what this process's loop holds, or an earlier run of it held: due at once, for it was not what it reads that
+/// ended the reading.
 ///
 /// # Errors
 /// What the database refuses.
@@ -193,10 +204,11 @@ pub async fn free(db: &Db, process: Uuid) -> ApiResult<()> {
         let order = mailboxes::lock_order_sql(db.backend());
         let lock = lock_sql(db.backend(), RowLock::Update);
         let sql = format!(
-            "UPDATE mailboxes SET process_id = NULL, lease_token = NULL, leased_until = NULL WHERE id IN \
+            "UPDATE mailboxes SET process_id = NULL, lease_token = NULL, leased_until = NULL, \
+             next_poll_at = CASE WHEN next_poll_at > $2 THEN $2 ELSE next_poll_at END WHERE id IN \
              (SELECT id FROM mailboxes WHERE process_id = $1 ORDER BY account_id, {order}{lock})"
         );
-        system.execute(&sql, [process.into()]).await?;
+        system.execute(&sql, [process.into(), Timestamp::now().micros().into()]).await?;
         Ok(())
     })
     .await

@@ -55,7 +55,8 @@ pub const fn lock_order_sql(backend: DbBackend) -> &'static str {
     }
 }
 
-/// Makes sure that a mailbox is read, and soon.
+/// Makes sure that a mailbox is read, and soon. Who is reading it loses the lease: it may have begun with a password that
+/// was corrected since, and would leave the mailbox as that found it.
 ///
 /// # Errors
 /// What the database refuses.
@@ -63,7 +64,7 @@ pub async fn adopt(scope: &Scope, name: &Name, now: Timestamp) -> ApiResult<()> 
     // DO UPDATE, not DO NOTHING: the row is locked, and waited for where somebody is deleting it.
     let sql = "INSERT INTO mailboxes (account_id, id, host, port, username, next_poll_at, created_at) \
                VALUES ($1, $2, $3, $4, $5, $6, $6) ON CONFLICT (account_id, host, port, username) \
-               DO UPDATE SET next_poll_at = excluded.next_poll_at, failures = 0";
+               DO UPDATE SET next_poll_at = excluded.next_poll_at, failures = 0, lease_token = NULL, leased_until = NULL";
     let values = [
         new_id().into(),
         name.host.clone().into(),

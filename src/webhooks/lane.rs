@@ -1,7 +1,7 @@
 //! A lane at work: everything that is due at one endpoint, five connections at a time, one for an endpoint that fails.
 //!
-//! Looking for work, posting and recording go on beside each other. The endpoint is read anew with every look, and
-//! what was found is thrown away after a second, so that another address or secret, or a disabled webhook, counts at once.
+//! Looking for work, posting and recording go on beside each other. The endpoint is read right before every post, so that
+//! another address or secret, or a webhook that is disabled or deleted, counts for whatever is begun after it was answered.
 
 use std::{
     collections::{BTreeSet, VecDeque},
@@ -12,7 +12,10 @@ use std::{
 use bytes::Bytes;
 use futures_util::{FutureExt, StreamExt, future::BoxFuture, stream::FuturesUnordered};
 use sea_orm::DbErr;
-use tokio::{sync::Semaphore, time::Instant};
+use tokio::{
+    sync::{Semaphore, SemaphorePermit},
+    time::Instant,
+};
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
@@ -76,10 +79,22 @@ pub struct LaneContext {
     pub liveness: Liveness,
     /// Cancelled when nothing new is to be begun.
     pub stop: CancellationToken,
-    /// Looks for work at a time, over all lanes: they share the pool with requests.
+    /// Looks at a time, for work and at endpoints, over all lanes: they share the pool with requests.
     pub looks: Arc<Semaphore>,
     /// How often a busy lane looks for more without a reason.
     pub poll: Duration,
+}
+
+impl LaneContext {
+    /// Whether anything new may be begun.
+    fn may_begin(&self) -> bool {
+        !self.stop.is_cancelled() && self.liveness.is_alive()
+    }
+
+    /// A turn to read, which is over when it is dropped.
+    async fn turn(&self) -> Result<SemaphorePermit<'_>, DbErr> {
+        self.looks.acquire().await.map_err(|_| DbErr::Custom("the looks are closed".into()))
+    }
 }
 
 /// Why a lane broke down.
@@ -96,10 +111,18 @@ pub enum LaneError {
     Secret(#[from] OpenError),
 }
 
+/// Where to, and what is signed with.
+struct Target {
+    endpoint: Endpoint,
+    secret: WebhookSecret,
+}
+
 /// What a step of a lane brought.
 enum Step {
-    Found(Result<Option<(Endpoint, Vec<Due>)>, DbErr>),
-    Posted(Due, Attempted),
+    Found(Result<Option<Vec<Due>>, DbErr>),
+    Posted(Due, Attempted, Arc<Target>),
+    /// Not posted: there is no endpoint any more, or it could not be read.
+    Kept(Due, Result<(), LaneError>),
     Recorded(Vec<Uuid>, Result<Health, RecordError>),
     Again,
 }
@@ -109,8 +132,8 @@ struct Work {
     ctx: LaneContext,
     lane: Lane,
     steps: FuturesUnordered<BoxFuture<'static, Step>>,
-    /// Where to, as of the last look.
-    target: Option<Arc<(String, WebhookSecret)>>,
+    /// Where the last post went whose answer came: its secret is opened.
+    target: Option<Arc<Target>>,
     found: VecDeque<Due>,
     found_at: Instant,
     ended: Vec<Ended>,
@@ -124,6 +147,8 @@ struct Work {
     dry: bool,
     /// Nothing new is begun.
     over: bool,
+    /// Why, where it is an error.
+    broken: Option<LaneError>,
     failures: i32,
     pace: Pace,
     turn_ends: Instant,
@@ -133,7 +158,7 @@ struct Work {
 /// Answers how its endpoint did.
 ///
 /// # Errors
-/// Whatever kept it from going on; what was delivered and not recorded is delivered again.
+/// Whatever kept it from going on, once what it had begun is recorded. What cannot be recorded is delivered again.
 pub async fn run(ctx: LaneContext, lane: Lane) -> Result<Pace, LaneError> {
     let recorder = ctx.recorder.clone();
     let now = Instant::now();
@@ -152,13 +177,17 @@ pub async fn run(ctx: LaneContext, lane: Lane) -> Result<Pace, LaneError> {
         waiting: false,
         dry: false,
         over: false,
+        broken: None,
         failures: lane.failures,
         pace: Pace::Prompt,
         turn_ends: now + TURN,
     };
     while work.begin() {
         let Some(step) = work.steps.next().await else { break };
-        work.take(step)?;
+        work.take(step);
+    }
+    if let Some(error) = work.broken {
+        return Err(error);
     }
     recorder.record(lane.webhook_id, Vec::new(), Lease::Leave).await?;
     Ok(work.pace)
@@ -167,8 +196,7 @@ pub async fn run(ctx: LaneContext, lane: Lane) -> Result<Pace, LaneError> {
 impl Work {
     /// Begins whatever may be begun. `false`: nothing is going on any more.
     fn begin(&mut self) -> bool {
-        self.over |=
-            self.ctx.stop.is_cancelled() || !self.ctx.liveness.is_alive() || Instant::now() >= self.turn_ends;
+        self.over |= !self.ctx.may_begin() || Instant::now() >= self.turn_ends;
         if self.over || self.found_at.elapsed() >= FRESH {
             self.found.clear();
         }
@@ -201,19 +229,11 @@ impl Work {
     }
 
     fn begin_post(&mut self) -> bool {
-        let Some(target) = self.target.clone() else { return false };
         let Some(due) = self.found.pop_front() else { return false };
         self.posting += 1;
         self.held.insert(due.id);
-        let client = self.ctx.client.clone();
-        self.steps.push(
-            async move {
-                let payload = Bytes::from(due.payload.clone());
-                let attempted = attempt(&client, &target.0, &target.1, due.id, payload).await;
-                Step::Posted(due, attempted)
-            }
-            .boxed(),
-        );
+        let (ctx, lane, known) = (self.ctx.clone(), self.lane, self.target.clone());
+        self.steps.push(async move { post(&ctx, &lane, due, known).await }.boxed());
         true
     }
 
@@ -231,14 +251,31 @@ impl Work {
         );
     }
 
-    fn take(&mut self, step: Step) -> Result<(), LaneError> {
+    fn take(&mut self, step: Step) {
         match step {
-            Step::Found(found) => self.take_found(found?)?,
-            Step::Posted(due, attempted) => self.take_posted(&due, attempted),
+            Step::Found(found) => {
+                self.looking = false;
+                match found {
+                    Ok(Some(due)) => self.take_found(due),
+                    Ok(None) => self.over = true,
+                    Err(error) => self.break_down(error.into()),
+                }
+            }
+            Step::Posted(due, attempted, target) => self.take_posted(&due, attempted, target),
+            Step::Kept(due, kept) => {
+                self.posting -= 1;
+                self.held.remove(&due.id);
+                match kept {
+                    Ok(()) => self.over = true,
+                    Err(error) => self.break_down(error),
+                }
+            }
             Step::Recorded(ids, health) => {
                 self.recording = false;
-                let health = health?;
-                self.over |= health.disabled_at.is_some();
+                match health {
+                    Ok(health) => self.over |= health.disabled_at.is_some(),
+                    Err(error) => self.break_down(error.into()),
+                }
                 for id in ids {
                     self.held.remove(&id);
                 }
@@ -248,27 +285,23 @@ impl Work {
                 self.dry = false;
             }
         }
-        Ok(())
     }
 
-    fn take_found(&mut self, found: Option<(Endpoint, Vec<Due>)>) -> Result<(), LaneError> {
-        self.looking = false;
-        let Some((endpoint, due)) = found else {
-            self.over = true;
-            return Ok(());
-        };
-        let Lane { webhook_id, account_id, .. } = self.lane;
-        let sealer = &self.ctx.state.sealer;
-        let secret = webhooks::open_secret(sealer, account_id, webhook_id, &endpoint.secret)?;
-        self.target = Some(Arc::new((endpoint.url, secret)));
+    /// Nothing new is begun. What is being posted comes to its end and is recorded: it would be posted again.
+    fn break_down(&mut self, error: LaneError) {
+        tracing::warn!(webhook = %self.lane.webhook_id, %error, "a webhook lane begins nothing more");
+        self.over = true;
+        self.broken.get_or_insert(error);
+    }
+
+    fn take_found(&mut self, due: Vec<Due>) {
         self.found_at = Instant::now();
         // What was begun since the look is known to it no more.
         self.found = due.into_iter().filter(|due| !self.held.contains(&due.id)).collect();
         self.dry = self.found.is_empty();
-        Ok(())
     }
 
-    fn take_posted(&mut self, due: &Due, attempted: Attempted) {
+    fn take_posted(&mut self, due: &Due, attempted: Attempted, target: Arc<Target>) {
         self.posting -= 1;
         self.pace = Pace::of(attempted.duration);
         self.failures = if attempted.succeeded() { 0 } else { self.failures.saturating_add(1) };
@@ -276,12 +309,39 @@ impl Work {
             account_id: self.lane.account_id,
             webhook_id: self.lane.webhook_id,
             delivery_id: due.id,
+            url: target.endpoint.url.clone(),
             tries: due.tries,
             attempts: due.attempts,
             attempted,
             chance: rand::random(),
         });
+        self.target = Some(target);
     }
+}
+
+/// Posts a delivery to the endpoint as it is now.
+async fn post(ctx: &LaneContext, lane: &Lane, due: Due, known: Option<Arc<Target>>) -> Step {
+    match target(ctx, lane, known.as_deref()).await {
+        Ok(Some(target)) => {
+            let (url, payload) = (&target.endpoint.url, Bytes::from(due.payload.clone()));
+            let attempted = attempt(&ctx.client, url, &target.secret, due.id, payload).await;
+            Step::Posted(due, attempted, target.into())
+        }
+        kept => Step::Kept(due, kept.map(drop)),
+    }
+}
+
+/// Where a post goes that begins now. A secret that is known is not opened again.
+async fn target(ctx: &LaneContext, lane: &Lane, known: Option<&Target>) -> Result<Option<Target>, LaneError> {
+    let turn = ctx.turn().await?;
+    let endpoint = db::in_time(lanes::endpoint(&ctx.state.db, ctx.process_id, lane)).await?;
+    drop(turn);
+    let Some(endpoint) = endpoint.filter(|_| ctx.may_begin()) else { return Ok(None) };
+    let secret = match known.filter(|known| known.endpoint.secret == endpoint.secret) {
+        Some(known) => known.secret.clone(),
+        None => webhooks::open_secret(&ctx.state.sealer, lane.account_id, lane.webhook_id, &endpoint.secret)?,
+    };
+    Ok(Some(Target { endpoint, secret }))
 }
 
 async fn look(
@@ -289,8 +349,8 @@ async fn look(
     lane: &Lane,
     held: &BTreeSet<Uuid>,
     most: usize,
-) -> Result<Option<(Endpoint, Vec<Due>)>, DbErr> {
-    let _turn = ctx.looks.acquire().await.map_err(|_| DbErr::Custom("the looks are closed".into()))?;
+) -> Result<Option<Vec<Due>>, DbErr> {
+    let _turn = ctx.turn().await?;
     let db: &Db = &ctx.state.db;
     db::in_time(lanes::due(db, ctx.process_id, lane, held, most, Timestamp::now())).await
 }

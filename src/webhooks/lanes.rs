@@ -43,7 +43,7 @@ pub struct Due {
 }
 
 /// The endpoint as it is now.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Endpoint {
     /// Where it is.
     pub url: String,
@@ -129,8 +129,21 @@ pub async fn give_up(db: &Db, process: Uuid, at_work: &[Uuid]) -> Result<u64, Db
     Ok(found)
 }
 
-/// What is due on a lane, oldest first and without what is at work already, with the endpoint as it is now. `None`:
-/// the lane is not ours any more, or is to be told nothing.
+/// The endpoint of a lane as it is now. `None`: the lane is not ours any more, or is to be told nothing.
+///
+/// # Errors
+/// What the database refuses.
+pub async fn endpoint(db: &Db, process: Uuid, lane: &Lane) -> Result<Option<Endpoint>, DbErr> {
+    let scope = SystemScope::new(Conn::Pool(db.pool().clone())).account(lane.account_id);
+    // By the primary key.
+    let sql = "SELECT url, secret FROM webhooks WHERE account_id = $1 AND id = $2 AND holder = $3 \
+               AND disabled_at IS NULL AND deleted_at IS NULL";
+    let row = scope.query_one(sql, [lane.webhook_id.into(), process.into()]).await?;
+    row.map(|row| Ok(Endpoint { url: row.try_get("", "url")?, secret: row.try_get("", "secret")? }))
+        .transpose()
+}
+
+/// What is due on a lane, oldest first and without what is at work already. `None`: there is no [`endpoint`].
 ///
 /// # Errors
 /// What the database refuses.
@@ -141,14 +154,11 @@ pub async fn due(
     at_work: &BTreeSet<Uuid>,
     most: usize,
     now: Timestamp,
-) -> Result<Option<(Endpoint, Vec<Due>)>, DbErr> {
-    let scope = SystemScope::new(Conn::Pool(db.pool().clone())).account(lane.account_id);
-    let sql = "SELECT url, secret FROM webhooks WHERE account_id = $1 AND id = $2 AND holder = $3 \
-               AND disabled_at IS NULL AND deleted_at IS NULL";
-    let Some(row) = scope.query_one(sql, [lane.webhook_id.into(), process.into()]).await? else {
+) -> Result<Option<Vec<Due>>, DbErr> {
+    if endpoint(db, process, lane).await?.is_none() {
         return Ok(None);
-    };
-    let endpoint = Endpoint { url: row.try_get("", "url")?, secret: row.try_get("", "secret")? };
+    }
+    let scope = SystemScope::new(Conn::Pool(db.pool().clone())).account(lane.account_id);
     // ix_webhook_deliveries_due
     let sql = "SELECT id, payload, tries, attempts FROM webhook_deliveries WHERE account_id = $1 \
                AND webhook_id = $2 AND state = 'pending' AND due_at <= $3 ORDER BY due_at LIMIT $4";
@@ -166,7 +176,7 @@ pub async fn due(
             });
         }
     }
-    Ok(Some((endpoint, due)))
+    Ok(Some(due))
 }
 
 /// [`key_lock_sql`] that leaves out rows which somebody else holds.

@@ -19,9 +19,9 @@ use super::{
 };
 use crate::{
     clock::Timestamp,
-    db::{self, Db, key_lock_sql},
+    db::{self, Db, Sql, key_lock_sql},
     models::states::WebhookState,
-    sending::ledger::sql::Sql,
+    points,
     tenancy::SystemScope,
 };
 
@@ -44,6 +44,8 @@ pub struct Ended {
     pub webhook_id: Uuid,
     /// The delivery.
     pub delivery_id: Uuid,
+    /// Where it was posted.
+    pub url: String,
     /// Attempts of this round before it.
     pub tries: i32,
     /// All attempts before it.
@@ -138,9 +140,12 @@ impl Writer {
         let mut tries = 1;
         loop {
             let written = db::in_time(SystemScope::in_transaction(&self.db, async |system| {
-                write(system, self.process, entries, Timestamp::now()).await
+                let written = write(system, self.process, entries, Timestamp::now()).await;
+                points::reach("webhook_before_commit");
+                written
             }))
             .await;
+            points::reach("webhook_after_commit");
             match written {
                 Err(error) if tries < TRIES => {
                     tracing::warn!(%error, tries, "webhook attempts not recorded yet");
@@ -164,18 +169,21 @@ async fn write(
     entries: &[Entry],
     now: Timestamp,
 ) -> Result<BTreeMap<Uuid, Health>, DbErr> {
-    let before = held(system, process, entries).await?;
+    let held = held(system, process, entries).await?;
     let ended: Vec<&Ended> = entries
         .iter()
         .flat_map(|entry| &entry.ended)
-        .filter(|ended| before.contains_key(&ended.webhook_id))
+        .filter(|ended| held.contains_key(&ended.webhook_id))
         .collect();
     let recorded = update_deliveries(system, &ended, now).await?;
     let ended: Vec<&Ended> = ended.into_iter().filter(|it| recorded.contains(&it.delivery_id)).collect();
     insert_attempts(system, &ended).await?;
+    let before: BTreeMap<Uuid, Health> = held.iter().map(|(id, it)| (*id, it.health)).collect();
     let mut after = before.clone();
     for it in &ended {
-        if let Some(health) = after.get_mut(&it.webhook_id) {
+        // What another URL answered says nothing of the one that took its place.
+        let present = held.get(&it.webhook_id).is_some_and(|held| held.url == it.url);
+        if let Some(health) = after.get_mut(&it.webhook_id).filter(|_| present) {
             *health = health.after(it.attempted.succeeded(), it.attempted.is_gone(), now);
         }
     }
@@ -185,18 +193,20 @@ async fn write(
     Ok(after)
 }
 
+/// A webhook as its row has it.
+struct Held {
+    url: String,
+    health: Health,
+}
+
 /// The webhooks of these entries that this process holds, locked.
-async fn held(
-    system: &SystemScope,
-    process: Uuid,
-    entries: &[Entry],
-) -> Result<BTreeMap<Uuid, Health>, DbErr> {
+async fn held(system: &SystemScope, process: Uuid, entries: &[Entry]) -> Result<BTreeMap<Uuid, Held>, DbErr> {
     let mut ids: Vec<Uuid> = entries.iter().map(|entry| entry.webhook_id).collect();
     ids.sort_unstable();
     ids.dedup();
     let mut sql = Sql::new(
         system.backend(),
-        "SELECT id, consecutive_failures, failing_since, disabled_at FROM webhooks WHERE holder = ",
+        "SELECT id, url, consecutive_failures, failing_since, disabled_at FROM webhooks WHERE holder = ",
     );
     sql.value(process.into());
     sql.push(" AND deleted_at IS NULL AND id");
@@ -204,15 +214,15 @@ async fn held(
     sql.push(" ORDER BY id");
     sql.push(key_lock_sql(system.backend()));
     let rows = system.query(&sql.text, sql.values).await?;
-    let health = |row: &sea_orm::QueryResult| {
+    let held = |row: &sea_orm::QueryResult| {
         let health = Health {
             consecutive_failures: row.try_get("", "consecutive_failures")?,
             failing_since: row.try_get("", "failing_since")?,
             disabled_at: row.try_get("", "disabled_at")?,
         };
-        Ok((row.try_get("", "id")?, health))
+        Ok((row.try_get("", "id")?, Held { url: row.try_get("", "url")?, health }))
     };
-    rows.iter().map(health).collect()
+    rows.iter().map(held).collect()
 }
 
 /// Settles the deliveries or puts them off; answers which were as they were when their attempt began.

@@ -272,7 +272,12 @@ async fn a_mailbox_is_not_opened_before_anything_was_sent() {
         let id = enrolled(&w.alice, &campaign(&lanes, 1), &people).await;
         let engine = Engine::start(&w.ctx);
         let made = w.number("SELECT next_poll_at FROM mailboxes", []).await;
-        until(&w, &format!("SELECT count(*) FROM mailboxes WHERE next_poll_at > {made}"), 1).await;
+        until(
+            &w,
+            &format!("SELECT count(*) FROM mailboxes WHERE next_poll_at > {made} AND lease_token IS NULL"),
+            1,
+        )
+        .await;
         assert_eq!(imap.connections(), 0);
         w.alice.made(&format!("/campaigns/{id}/dispatch"), &json!({})).await;
         until(&w, "SELECT count(*) FROM mailboxes WHERE last_read_at IS NOT NULL", 1).await;

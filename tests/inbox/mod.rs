@@ -1,7 +1,9 @@
 //! What comes back, from the mailbox to the rows: a campaign sends into the sink, mails lie in an IMAP server's stub.
 
 mod effects;
+mod late;
 mod mailbox;
+mod meanwhile;
 mod providers;
 mod real_servers;
 mod tls;

@@ -56,11 +56,12 @@ async fn what_a_dead_process_held_is_anothers_and_its_late_result_changes_nothin
         assert_eq!(lanes::take(&db, second.id, &wanted).await.unwrap(), [lane]);
         let none = BTreeSet::new();
         assert!(lanes::due(&db, first.id, &lane, &none, 5, now).await.unwrap().is_none());
-        let (_, due) = lanes::due(&db, second.id, &lane, &none, 5, now).await.unwrap().unwrap();
+        let due = lanes::due(&db, second.id, &lane, &none, 5, now).await.unwrap().unwrap();
         let ended = Ended {
             account_id: lane.account_id,
             webhook_id: lane.webhook_id,
             delivery_id: due[0].id,
+            url: receiver.url("/hook"),
             tries: 0,
             attempts: 0,
             attempted: taken(),

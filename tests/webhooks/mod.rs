@@ -1,9 +1,12 @@
 //! What endpoints are told: which events, signed how, how often, and what becomes of endpoints that misbehave.
 
+mod broken;
 mod delivering;
 mod events;
 mod fencing;
 mod hostile;
+mod kill;
+mod rotating;
 
 use std::sync::Arc;
 

@@ -22,7 +22,8 @@ use crate::{
     tenancy::Scope,
 };
 
-/// Contacts that one transaction enrolls: more would hold SQLite's one writer for too long.
+/// Contacts that one transaction of a job enrolls: half of what a request may (`sending::enrolling::AT_ONCE`), since those of a
+/// job follow one another, and who else writes to SQLite waits for one of them.
 pub const CHUNK: u64 = 5_000;
 
 /// A locked campaign that takes enrollments.

@@ -36,6 +36,8 @@ pub enum Stop {
     Replied,
     /// The address bounced.
     Bounced {
+        /// The step whose message came back.
+        position: i32,
         /// What the server or the notice said.
         reason: String,
     },
@@ -112,7 +114,11 @@ impl Before {
     /// What webhooks are told; pure.
     fn happened(self, stop: &Stop) -> Option<Happened> {
         let (event, status) = stop.event().zip(stop.status())?;
-        (!self.has_reached(status)).then_some(Happened { event, enrollment_id: self.id, position: None })
+        let position = match stop {
+            Stop::Bounced { position, .. } => Some(*position),
+            Stop::Unsubscribed | Stop::Deleted | Stop::Replied => None,
+        };
+        (!self.has_reached(status)).then_some(Happened { event, enrollment_id: self.id, position })
     }
 
     /// What stopping changes in the counters; pure.
@@ -283,7 +289,7 @@ fn reached_sql(stop: &Stop, now: Timestamp) -> (String, Vec<Value>) {
         lower.join(", ")
     );
     let mut values = vec![now.micros().into()];
-    if let Stop::Bounced { reason } = stop {
+    if let Stop::Bounced { reason, .. } = stop {
         sql.push_str("bounce_reason = COALESCE(bounce_reason, $3), ");
         values.push(reason.clone().into());
     }
