@@ -58,8 +58,15 @@ struct Line {
     up_held: bool,
     down_held: bool,
     delay: Duration,
-    /// Of requests that contain this text, the answer to every so manieth is lost.
-    loses: Option<(&'static [u8], u64)>,
+    loses: Option<Loses>,
+}
+
+/// Of what contains this text, requests or answers, the answer of every so manieth is lost.
+#[derive(Debug, Clone, Copy)]
+struct Loses {
+    direction: Direction,
+    text: &'static [u8],
+    nth: u64,
 }
 
 impl Line {
@@ -147,7 +154,16 @@ impl Proxy {
     /// Of requests that contain `text`, every `nth` (from 1) reaches the server, and when it has answered, the connection
     /// is closed instead of passing the answer on. For protocols whose client waits for each answer.
     pub fn lose_answers(&self, text: &'static [u8], nth: u64) {
-        self.line.send_modify(|line| line.loses = Some((text, nth.max(1))));
+        self.lose(Direction::Up, text, nth);
+    }
+
+    /// The same of every `nth` answer that has this text, whatever it answers.
+    pub fn lose_answers_that_say(&self, text: &'static [u8], nth: u64) {
+        self.lose(Direction::Down, text, nth);
+    }
+
+    fn lose(&self, direction: Direction, text: &'static [u8], nth: u64) {
+        self.line.send_modify(|line| line.loses = Some(Loses { direction, text, nth: nth.max(1) }));
     }
 
     /// How many answers were lost so.
@@ -231,16 +247,16 @@ struct Watch {
 
 impl Watch {
     fn pass(&self, direction: Direction, bytes: &[u8]) -> io::Result<()> {
-        if direction == Direction::Down {
-            if self.due.load(Ordering::Acquire) {
-                self.losses.lost.fetch_add(1, Ordering::AcqRel);
-                return Err(io::ErrorKind::ConnectionAborted.into());
-            }
-        } else if let Some((text, nth)) = self.line.borrow().loses
+        if let Some(Loses { direction: looked_at, text, nth }) = self.line.borrow().loses
+            && looked_at == direction
             && memmem::find(bytes, text).is_some()
         {
             let seen = self.losses.seen.fetch_add(1, Ordering::AcqRel) + 1;
             self.due.store(seen.is_multiple_of(nth), Ordering::Release);
+        }
+        if direction == Direction::Down && self.due.load(Ordering::Acquire) {
+            self.losses.lost.fetch_add(1, Ordering::AcqRel);
+            return Err(io::ErrorKind::ConnectionAborted.into());
         }
         Ok(())
     }

@@ -9,7 +9,7 @@ use testkit::{
     sink::Sink,
 };
 
-use super::process;
+use super::{armed, process};
 use crate::support::{
     World,
     campaign::{DEADLINE, addresses},
@@ -41,11 +41,16 @@ async fn post(port: u16, key: &str, path: &str, body: Value) -> Result<(u16, boo
 }
 
 /// Kills the process when the request has reached the point, and starts another.
-async fn killed_at(w: &World, point: &str, passes: usize, path: &str, body: &Value) -> (Child, u16) {
+async fn asked_and_killed_at(
+    w: &World,
+    point: &str,
+    passes: usize,
+    path: &str,
+    body: &Value,
+) -> (Child, u16) {
     let port = free_port().unwrap();
     let api = api_process(w, port);
-    let armed = format!("{point}={passes}*off->return({})", api.path("held").display());
-    let mut held = started(&api.clone().env("FAILPOINTS", armed), port).await;
+    let mut held = started(&armed(api.clone(), point, passes), port).await;
     let (key, path, body) = (w.alice.key.clone(), path.to_owned(), body.clone());
     let cut = tokio::spawn(async move { post(port, &key, &path, body).await });
     held.wait_for_file("held", DEADLINE).await.unwrap();
@@ -64,7 +69,7 @@ async fn killed_around_the_commit_effect_and_answer_are_there_or_neither(
 ) {
     world(|w| async move {
         let body = json!({"outreach": {"name": "One"}});
-        let (_api, port) = killed_at(&w, point, 0, "/outreaches", &body).await;
+        let (_api, port) = asked_and_killed_at(&w, point, 0, "/outreaches", &body).await;
         let effects = "SELECT count(*) FROM outreaches";
         assert_eq!(w.number(effects, []).await, stored);
         let answers = w.number("SELECT count(*) FROM idempotency_keys", []).await;
@@ -126,7 +131,7 @@ async fn killed_before_its_commit_a_large_change_is_not_there_and_comes_whole_wi
 ) {
     world(|w| async move {
         let (path, body, left) = much.prepared(&w).await;
-        let (_api, port) = killed_at(&w, "answer-before-commit", 0, &path, &body).await;
+        let (_api, port) = asked_and_killed_at(&w, "answer-before-commit", 0, &path, &body).await;
         assert_eq!(w.number(left, []).await, 0);
         let first = post(port, &w.alice.key, &path, body.clone()).await.unwrap();
         let again = post(port, &w.alice.key, &path, body).await.unwrap();
@@ -148,7 +153,7 @@ async fn killed_in_the_middle_of_a_test_send_nobody_is_mailed_twice() {
         let id = w.alice.made("/campaigns", &campaign).await["id"].as_str().unwrap().to_owned();
         let path = format!("/campaigns/{id}/test_send");
         let body = json!({"emails": ["a@example.com", "b@example.com", "c@example.com"]});
-        let (_api, port) = killed_at(&w, "smtp-after-dot", 1, &path, &body).await;
+        let (_api, port) = asked_and_killed_at(&w, "smtp-after-dot", 1, &path, &body).await;
         w.sql("UPDATE idempotency_keys SET locked_until = 0", []).await;
         let (status, replayed, text) = post(port, &w.alice.key, &path, body.clone()).await.unwrap();
         assert_eq!((status, replayed), (200, false), "{text}");

@@ -7,7 +7,7 @@ use testkit::{
     wait::eventually,
 };
 
-use super::{engine_process, heir_process};
+use super::{engine_process, heir_process, killed_at};
 use crate::support::{
     World,
     billing::{DEADLINE, customer, no_night, paying, send_event, variables},
@@ -15,12 +15,8 @@ use crate::support::{
 };
 
 /// Starts an engine that stops at `point`, and kills it there.
-async fn killed_at(w: &World, point: &str) {
-    let engine = engine_process(w);
-    let marker = engine.path("held");
-    let mut held = engine.env("FAILPOINTS", format!("{point}=return({})", marker.display())).start().unwrap();
-    held.wait_for_file("held", DEADLINE).await.unwrap();
-    held.kill_9().await.unwrap();
+async fn engine_killed_at(w: &World, point: &str) {
+    killed_at(engine_process(w), point, 0).await;
     // As if the leases of the killed had run out.
     w.sql("UPDATE jobs SET locked_until = 1", []).await;
     w.sql("UPDATE chores SET locked_until = 1", []).await;
@@ -46,7 +42,7 @@ async fn killed_while_it_works_on_an_event_it_has_one_effect(#[case] point: &'st
         stripe.show(&shown);
         let invoice = json!({"id": "in_1", "customer": customer(&w.alice), "subscription": "sub_1"});
         send_event(&w, &event("evt_1", "invoice.payment_failed", &invoice)).await.assert_status_ok();
-        killed_at(&w, point).await;
+        engine_killed_at(&w, point).await;
         let _again = heir_process(&w).start().unwrap();
         eventually(DEADLINE, || async {
             w.sql("UPDATE jobs SET run_at = 0 WHERE status = 'queued'", []).await;
@@ -72,7 +68,7 @@ async fn killed_while_it_works_on_an_event_it_has_one_effect(#[case] point: &'st
 async fn killed_after_stripe_made_a_customer_it_has_one() {
     let stripe = StripeServer::start().await.unwrap();
     world_with(&variables(&stripe), |w| async move {
-        killed_at(&w, "stripe-customer-made").await;
+        engine_killed_at(&w, "stripe-customer-made").await;
         let _again = heir_process(&w).start().unwrap();
         for client in [&w.alice, &w.bob] {
             eventually(DEADLINE, || async {

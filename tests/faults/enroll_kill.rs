@@ -4,7 +4,7 @@ use rstest::rstest;
 use serde_json::json;
 use testkit::wait::eventually;
 
-use super::{engine_process, heir_process};
+use super::{engine_process, heir_process, killed_at};
 use crate::support::{campaign::DEADLINE, id_of, world};
 
 const PEOPLE: usize = 10_001;
@@ -25,11 +25,7 @@ async fn killed_in_the_middle_a_large_import_is_enrolled_once(
         let import = w.import(&w.alice, PEOPLE, "x.example").await;
         let body = json!({ "contact_import_id": import, "batch_size": 3_000 });
         let started = w.alice.made(&format!("/campaigns/{campaign}/enroll"), &body).await;
-        let engine = engine_process(&w);
-        let armed = format!("{point}={passes}*off->return({})", engine.path("held").display());
-        let mut held = engine.env("FAILPOINTS", armed).start().unwrap();
-        held.wait_for_file("held", DEADLINE).await.unwrap();
-        held.kill_9().await.unwrap();
+        killed_at(engine_process(&w), point, passes).await;
         assert_eq!(w.number("SELECT count(*) FROM enrollments", []).await, stored);
         // As if the lease of the killed holder had run out.
         w.sql("UPDATE jobs SET locked_until = 1", []).await;

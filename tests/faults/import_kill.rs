@@ -1,14 +1,49 @@
-//! kill -9 while a table is being imported, then a restart: the result is that of an import without a crash.
+//! kill -9 while a table is being uploaded or imported, then a restart: the result is that of an import without a crash.
+
+use std::net::Ipv4Addr;
 
 use rstest::rstest;
-use serde_json::json;
-use testkit::wait::eventually;
+use serde_json::{Value, json};
+use testkit::{child::free_port, wait::eventually};
+use tokio::{io::AsyncWriteExt, net::TcpStream};
 
-use super::{engine_process, heir_process};
+use super::{
+    answers::{self, api_process},
+    engine_process, heir_process,
+};
 use crate::{
     requests::csv_imports::{large, started},
-    support::{campaign::DEADLINE, world},
+    support::{World, campaign::DEADLINE, world},
 };
+
+const CSV: &str = "text/csv";
+
+/// Status, whether it was replayed, and body; always under the same key.
+pub async fn post(port: u16, key: &str, path: &str, content: &str, body: String) -> (u16, bool, String) {
+    rustls::crypto::ring::default_provider().install_default().ok();
+    let client = reqwest::Client::builder().no_proxy().build().unwrap();
+    let request = client.post(format!("http://127.0.0.1:{port}{path}")).bearer_auth(key);
+    let request = request.header("content-type", content).header("idempotency-key", "k1");
+    let answer = request.body(body).send().await.unwrap();
+    let replayed = answer.headers().contains_key("idempotent-replayed");
+    (answer.status().as_u16(), replayed, answer.text().await.unwrap())
+}
+
+/// Waits until no import is processing any more, and looks that the large one at this path is there once and whole.
+async fn ends_whole(w: &World, path: &str) {
+    // Three seconds are the wait before the next attempt; it is not waited for here.
+    eventually(DEADLINE, || async {
+        w.sql("UPDATE jobs SET run_at = 0 WHERE status = 'queued'", []).await;
+        let running = "SELECT count(*) FROM contact_imports WHERE status = 'processing'";
+        (w.number(running, []).await == 0).then_some(())
+    })
+    .await
+    .unwrap();
+    let seen = w.alice.seen(path).await;
+    let counts = ["record_count", "contact_count", "skipped", "invalid_count"].map(|it| seen[it].as_i64());
+    assert_eq!(counts, [Some(9_000), Some(9_000), Some(9), Some(9)], "{seen}");
+    assert_eq!(w.number("SELECT count(*) FROM contacts", []).await, 9_000);
+}
 
 #[rstest]
 #[case::before_the_commit_of_the_first_slice("import_before_commit", "return", 0)]
@@ -33,20 +68,53 @@ async fn killed_in_the_middle_an_import_ends_as_if_it_had_not_been(
         w.sql("UPDATE jobs SET locked_until = 1", []).await;
 
         let _again = heir_process(&w).start().unwrap();
-        // Three seconds are the wait before the next attempt; it is not waited for here.
-        eventually(DEADLINE, || async {
-            w.sql("UPDATE jobs SET run_at = 0 WHERE status = 'queued'", []).await;
-            let running = "SELECT count(*) FROM contact_imports WHERE status = 'processing'";
-            (w.number(running, []).await == 0).then_some(())
-        })
-        .await
-        .unwrap();
-        let seen = w.alice.seen(&path).await;
-        let counts =
-            ["record_count", "contact_count", "skipped", "invalid_count"].map(|it| seen[it].as_i64());
-        assert_eq!(counts, [Some(9_000), Some(9_000), Some(9), Some(9)], "{seen}");
-        assert_eq!(w.number("SELECT count(*) FROM contacts", []).await, 9_000);
+        ends_whole(&w, &path).await;
         assert_eq!(w.number("SELECT count(*) FROM import_chunks", []).await, 0);
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn killed_in_the_middle_of_an_upload_nothing_of_it_counts_and_its_key_can_be_used_again() {
+    world(|w| async move {
+        let (table, port) = (large(), free_port().unwrap());
+        let api = api_process(&w, port);
+        let mut cut = answers::started(&api, port).await;
+        let mut upload = TcpStream::connect((Ipv4Addr::LOCALHOST, port)).await.unwrap();
+        let head = format!(
+            "POST /contact_imports?name=n HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer {}\r\n\
+             Content-Type: {CSV}\r\nIdempotency-Key: k1\r\nContent-Length: {}\r\n\r\n",
+            w.alice.key,
+            table.len()
+        );
+        upload.write_all(head.as_bytes()).await.unwrap();
+        // More than the first piece that is kept.
+        upload.write_all(&table.as_bytes()[..table.len() * 2 / 3]).await.unwrap();
+        let count = async |table| w.number(&format!("SELECT count(*) FROM {table}"), []).await;
+        eventually(DEADLINE, || async { (count("import_chunks").await > 0).then_some(()) }).await.unwrap();
+        cut.kill_9().await.unwrap();
+        for table in ["contact_imports", "contacts", "idempotency_keys", "jobs WHERE name = 'ImportContacts'"]
+        {
+            assert_eq!(count(table).await, 0, "{table}");
+        }
+        assert_eq!(w.alice.seen("/contact_imports").await, json!([]));
+
+        let _api = answers::started(&api, port).await;
+        let upload = || post(port, &w.alice.key, "/contact_imports?name=n", CSV, table.clone());
+        let (first, again) = (upload().await, upload().await);
+        assert_eq!((first.0, first.1), (202, false), "{}", first.2);
+        assert_eq!(again, (202, true, first.2.clone()));
+        for table in ["contact_imports", "jobs WHERE name = 'ImportContacts'"] {
+            assert_eq!(count(table).await, 1, "{table}");
+        }
+        // As if the hours had passed after which an upload is given up.
+        w.sql("UPDATE import_uploads SET created_at = 0 WHERE contact_import_id IS NULL", []).await;
+        let _engine = engine_process(&w).start().unwrap();
+        let started: Value = serde_json::from_str(&first.2).unwrap();
+        ends_whole(&w, &format!("/contact_imports/{}", started["id"].as_str().unwrap())).await;
+        let kept = || async { count("import_uploads").await + count("import_chunks").await };
+        eventually(DEADLINE, || async { (kept().await == 0).then_some(()) }).await.unwrap();
+        assert!(w.bob.seen("/contact_imports").await.as_array().unwrap().is_empty());
     })
     .await;
 }

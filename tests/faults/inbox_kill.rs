@@ -5,7 +5,7 @@ use std::time::Duration;
 use rstest::rstest;
 use testkit::{imap::Imap, sink::Sink};
 
-use super::{engine_process, heir_process};
+use super::{armed, engine_process, heir_process};
 use crate::{
     inbox::{fixture, hurry, message_id, two_steps, until, with_mailbox},
     support::{campaign::*, world},
@@ -24,9 +24,7 @@ async fn killed_between_fetch_and_commit_an_answer_counts_once(#[case] point: &'
         let lanes = [with_mailbox(&sink, &imap, "one@sender.test")];
         let id = dispatched(&w.alice, &two_steps(&lanes), &people).await;
         let engine = engine_process(&w).env("INBOX_POLL_SECONDS", "1");
-        let marker = engine.path("held");
-        let armed = format!("{point}=return({})", marker.display());
-        let mut held = engine.env("FAILPOINTS", armed).start().unwrap();
+        let mut held = armed(engine, point, 0).start().unwrap();
         sink.wait_for(1, DEADLINE).await.unwrap();
         imap.deliver(fixture("reply_plain", &message_id(&sink, &people[0]), &people[0]));
         held.wait_for_file("held", DEADLINE).await.unwrap();

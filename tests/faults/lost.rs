@@ -4,9 +4,9 @@
 use rstest::rstest;
 use sea_orm::{ConnectionTrait, DbBackend};
 use testkit::{
-    child::Child,
+    child::{Builder, Child},
     proxy::Proxy,
-    sink::{Matcher, Point, Sink},
+    sink::{Hold, Matcher, Point, Sink},
     wait::eventually,
 };
 use tokio::net::lookup_host;
@@ -37,9 +37,7 @@ pub(super) async fn line(w: &World) -> Option<(Proxy, String)> {
 async fn completed(w: &World, id: &str, engine: &Child) {
     let path = format!("/campaigns/{id}");
     let ended = eventually(DEADLINE, || async {
-        let rested = "UPDATE smtp_credentials SET next_send_at = 0, wake_at = 0 \
-                      WHERE holder IS NULL AND wake_at IS NOT NULL";
-        w.sql(rested, []).await;
+        rests_are_over(w).await;
         (w.alice.seen(&path).await["status"] == "completed").then_some(())
     });
     let ended = ended.await.is_ok();
@@ -93,11 +91,73 @@ async fn a_line_that_loses_the_answers_of_commits_loses_and_doubles_no_mail(#[va
         let people = addresses("ok", PEOPLE);
         let lanes = [credential(&sink, "one@sender.test"), credential(&sink, "two@sender.test")];
         let id = dispatched(&w.alice, &campaign(&lanes, 2), &people).await;
-        proxy.lose_answers(b"COMMIT", nth);
+        // What was prepared is not spelled out when it is asked for, but in its answer.
+        proxy.lose_answers_that_say(b"COMMIT", nth);
         let engine = engine_process(&w).env("DATABASE_URL", url).start().unwrap();
         completed(&w, &id, &engine).await;
         assert!(proxy.lost() > 2, "{}", engine.output());
+        assert!(engine.output().contains("ledger commit failed"), "{}", engine.output());
         assert_all_went_out_once(&w, &sink, &people, 2).await;
+    })
+    .await;
+}
+
+/// Two mailboxes that send to half of the people each, from a process each: neither process has room for both. Both have
+/// their first message on the wire.
+async fn begun_by_two(w: &World, sink: &Sink, processes: [Builder; 2]) -> (String, [Child; 2], Hold) {
+    let lanes = ["one", "two"].map(|name| {
+        let mut lane = credential(sink, &format!("{name}@sender.test"));
+        lane["daily_limit"] = (PEOPLE / 2).into();
+        lane
+    });
+    let hold = sink.hold(Point::AfterDot, Matcher::Any);
+    let id = dispatched(&w.alice, &campaign(&lanes, 2), &addresses("ok", PEOPLE)).await;
+    let engines = processes.map(|process| process.env("ENGINE_CONCURRENCY", "1").start().unwrap());
+    eventually(DEADLINE, || async {
+        rests_are_over(w).await;
+        (hold.count() == 2).then_some(())
+    })
+    .await
+    .unwrap();
+    (id, engines, hold)
+}
+
+/// Of each ledger the same one: the claim, the first mark, a record with the next mark.
+#[rstest]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn whichever_commit_of_two_ledgers_is_not_confirmed_nothing_is_lost_doubled_or_uncertain(
+    #[values(0, 1, 2, 3)] before: usize,
+) {
+    world(|w| async move {
+        let sink = Sink::start().await.unwrap();
+        let armed = format!("commit_lost={before}*off->1*return->off");
+        let process = || engine_process(&w).env("FAILPOINTS", &armed);
+        let (id, engines, hold) = begun_by_two(&w, &sink, [process(), process()]).await;
+        hold.release();
+        completed(&w, &id, &engines[0]).await;
+        for engine in &engines {
+            assert!(engine.output().contains("ledger commit failed"), "{}", engine.output());
+        }
+        assert_all_went_out_once(&w, &sink, &addresses("ok", PEOPLE), 2).await;
+    })
+    .await;
+}
+
+/// Of both processes: when lanes are taken and left, and of their lives. What a ledger says is prepared, and not seen.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn two_engines_whose_lines_lose_the_answers_of_commits_lose_and_double_no_mail() {
+    world(|w| async move {
+        let (Some((one, its_url)), Some((two, other_url))) = (line(&w).await, line(&w).await) else { return };
+        let sink = Sink::start().await.unwrap();
+        let processes = [its_url, other_url].map(|url| engine_process(&w).env("DATABASE_URL", url));
+        let (id, engines, hold) = begun_by_two(&w, &sink, processes).await;
+        for line in [&one, &two] {
+            line.lose_answers_that_say(b"COMMIT", 3);
+            eventually(DEADLINE, || async { (line.lost() > 2).then_some(()) }).await.unwrap();
+        }
+        hold.release();
+        completed(&w, &id, &engines[0]).await;
+        assert_all_went_out_once(&w, &sink, &addresses("ok", PEOPLE), 2).await;
     })
     .await;
 }

@@ -26,7 +26,7 @@ mod two_engines;
 
 use testkit::child::{Builder, Child};
 
-use crate::support::World;
+use crate::support::{World, campaign::DEADLINE};
 
 /// An engine process of its own on the world's database.
 pub fn engine_process(w: &World) -> Builder {
@@ -49,4 +49,22 @@ pub fn process(w: &World) -> Builder {
     let builder =
         builder.env("LOCO_ENV", "test").env("ENGINE_DEAD_AFTER_SECONDS", "30").env("ENGINE_POLL_MS", "50");
     w.environment.iter().fold(builder, |builder, (name, value)| builder.env(*name, value))
+}
+
+/// A process that stays at `point` when it has passed it so often, and says so by the file `held`.
+pub fn armed(process: Builder, point: &str, passes: usize) -> Builder {
+    let point = format!("{point}={passes}*off->return({})", process.path("held").display());
+    process.env("FAILPOINTS", point)
+}
+
+/// Starts a process, and waits until it stays at `point`.
+pub async fn held_at(process: Builder, point: &str, passes: usize) -> Child {
+    let mut held = armed(process, point, passes).start().unwrap();
+    held.wait_for_file("held", DEADLINE).await.unwrap();
+    held
+}
+
+/// Starts a process, and kills it when it stays at `point`.
+pub async fn killed_at(process: Builder, point: &str, passes: usize) {
+    held_at(process, point, passes).await.kill_9().await.unwrap();
 }

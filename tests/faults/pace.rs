@@ -5,7 +5,7 @@ use rstest::rstest;
 use serde_json::json;
 use testkit::{sink::Sink, wait::eventually};
 
-use super::{engine_process, heir_process};
+use super::{engine_process, heir_process, killed_at};
 use crate::support::{campaign::*, world};
 
 const PAUSE_SECONDS: i64 = 600;
@@ -28,12 +28,7 @@ async fn whoever_takes_the_lane_of_the_killed_keeps_its_pause(
         dispatched(&w.alice, &slow, &addresses("ok", 3)).await;
         let begun = Timestamp::now().micros();
 
-        let engine = engine_process(&w);
-        let marker = engine.path("held");
-        let armed = format!("{point}={passes}*off->return({})", marker.display());
-        let mut held = engine.env("FAILPOINTS", armed).start().unwrap();
-        held.wait_for_file("held", DEADLINE).await.unwrap();
-        held.kill_9().await.unwrap();
+        killed_at(engine_process(&w), point, passes).await;
 
         let _again = heir_process(&w).start().unwrap();
         let given_back = "SELECT count(*) FROM smtp_credentials WHERE holder IS NOT NULL";

@@ -1,14 +1,19 @@
-//! Processes that serve: one limit for all of them, Redis away and back, and what the last requests counted.
+//! Processes that serve: one limit for all of them, Redis away or silent and back, and what the last requests counted.
 
-use std::{collections::BTreeMap, path::PathBuf};
+use std::{collections::BTreeMap, path::PathBuf, time::Duration};
 
 use testkit::{
     child::{Builder, Child, free_port},
     wait::eventually,
 };
+use tokio::time::timeout;
 
 use super::answers::{api_process, started};
 use crate::support::{World, campaign::DEADLINE, world};
+
+/// A quarter of a second is what a request waits for Redis; the rest is for a busy machine. Less than what any request may
+/// take.
+const ANSWERED_WITHIN: Duration = Duration::from_secs(20);
 
 /// Redis, which `.ci/run` insists on: named by `REDIS_SERVER`, or one that is installed.
 fn redis_server() -> Option<PathBuf> {
@@ -139,6 +144,44 @@ async fn while_redis_is_away_requests_are_served_and_counted_here_and_it_is_used
         let _back = started(&builder, store).await;
         eventually(DEADLINE, || async { (ask(&w, port).await.0 == 200).then_some(()) }).await.unwrap();
         api.wait_for_output("rate limits are shared again", DEADLINE).await.unwrap();
+    })
+    .await;
+}
+
+/// A Redis that is stopped takes connections and commands, and says nothing. Without a bound whoever asks would wait for it
+/// until the test's end.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn while_redis_hangs_requests_are_answered_in_time_and_counted_here_and_it_is_used_again_later() {
+    let Some(program) = redis_server() else { return eprintln!("skipped: no redis-server") };
+    world(|w| async move {
+        let store = free_port().unwrap();
+        let redis = started(&redis(program, store), store).await;
+        let (mut api, port) = limited(&w, store).await;
+        // One that has begun to ask, and one that never had an answer.
+        assert_eq!(ask(&w, port).await, (200, "r=4".to_owned()));
+        redis.stop().await.unwrap();
+        let (_other, second) = limited(&w, store).await;
+        for (port, left) in
+            [(port, &["r=3", "r=2", "r=1", "r=0", "r=0"]), (second, &["r=4", "r=3", "r=2", "r=1", "r=0"])]
+        {
+            for left in left {
+                let (_, told) = timeout(ANSWERED_WITHIN, ask(&w, port)).await.expect("it waits for Redis");
+                assert_eq!(told, *left);
+            }
+            assert!(failures(&w, port).await >= 1.0);
+        }
+        let all = (0..10).map(|_| timeout(ANSWERED_WITHIN, ask(&w, port)));
+        let answers = futures_util::future::try_join_all(all).await.expect("one waits for Redis");
+        assert_eq!(outcomes(&answers), BTreeMap::from([(429, 10)]));
+        api.wait_for_output("the store of rate limits is away", DEADLINE).await.unwrap();
+
+        redis.cont().unwrap();
+        eventually(DEADLINE, || async {
+            ask(&w, port).await;
+            api.output().contains("rate limits are shared again").then_some(())
+        })
+        .await
+        .unwrap();
     })
     .await;
 }

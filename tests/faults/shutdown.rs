@@ -120,10 +120,7 @@ async fn a_final_dot_without_an_answer_is_uncertain_and_nothing_else_is(
         dispatched(&w.alice, &body, &people).await;
         let engine = engine_process(&w).env("SMTP_FINAL_REPLY_SECONDS", "1").start().unwrap();
         let ended = eventually(DEADLINE, || async {
-            // No rest after trouble is waited for.
-            let rested = "UPDATE smtp_credentials SET next_send_at = 0, wake_at = 0 \
-                          WHERE holder IS NULL AND wake_at IS NOT NULL";
-            w.sql(rested, []).await;
+            rests_are_over(&w).await;
             (states(&w).await == (3, 1, 0)).then_some(())
         });
         assert!(ended.await.is_ok(), "{:?} {}", states(&w).await, engine.output());

@@ -31,9 +31,7 @@ async fn connections_that_fall_silent_for_ever_are_given_up() {
         // The process may have been declared dead before it had a line again: then what was on the wire is uncertain.
         let settled = "SELECT count(*) FROM deliveries WHERE state IN ('sent', 'uncertain')";
         let all = eventually(DEADLINE, || async {
-            let rested = "UPDATE smtp_credentials SET next_send_at = 0, wake_at = 0 \
-                          WHERE holder IS NULL AND wake_at IS NOT NULL";
-            w.sql(rested, []).await;
+            rests_are_over(&w).await;
             (usize::try_from(w.number(settled, []).await).unwrap() == PEOPLE).then_some(())
         });
         assert!(all.await.is_ok(), "{}", engine.output());

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use ampout::sending::{lanes::Rest, smtp::Timeouts};
 use rstest::rstest;
+use serde_json::Value as Json;
 use testkit::sink::{Matcher, Point, Sink};
 
 use crate::support::{campaign::*, lane::worked, world};
@@ -27,13 +28,17 @@ const fn timeouts() -> Timeouts {
 }
 
 #[rstest]
-#[case::at_the_greeting(Point::AfterConnect, "queued", 0)]
-#[case::at_the_answer_to_rcpt(Point::AfterRcpt, "queued", 0)]
-#[case::at_the_answer_to_data(Point::BeforeDataReply, "queued", 0)]
-#[case::at_the_answer_to_the_final_dot(Point::AfterDot, "uncertain", 1)]
+#[case::at_the_greeting(Point::AfterConnect, campaign, "queued", 0)]
+#[case::at_the_answer_to_rcpt(Point::AfterRcpt, campaign, "queued", 0)]
+#[case::at_the_answer_to_data(Point::BeforeDataReply, campaign, "queued", 0)]
+#[case::at_the_answer_to_data_of_a_large_message(Point::BeforeDataReply, large_campaign, "queued", 0)]
+#[case::in_the_middle_of_a_large_message(Point::MidBody, large_campaign, "uncertain", 1)]
+#[case::at_the_answer_to_the_final_dot(Point::AfterDot, campaign, "uncertain", 1)]
+#[case::at_the_answer_to_the_final_dot_of_a_large_message(Point::AfterDot, large_campaign, "uncertain", 1)]
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_server_that_says_a_byte_a_second_is_given_up_and_nothing_counts_as_sent(
     #[case] point: Point,
+    #[case] campaign: fn(&[Json], i32) -> Json,
     #[case] state: &'static str,
     #[case] arrived: u64,
 ) {

@@ -1,12 +1,14 @@
 //! Two engine processes on one database: no message twice, no limit passed.
 
+use serde_json::Value as Json;
 use testkit::{
+    child::Child,
     sink::{Matcher, Point, Sink},
     wait::eventually,
 };
 
 use super::engine_process;
-use crate::support::{campaign::*, world};
+use crate::support::{World, campaign::*, world};
 
 fn assert_once(sink: &Sink, people: &[String]) {
     for person in people {
@@ -14,28 +16,54 @@ fn assert_once(sink: &Sink, people: &[String]) {
     }
 }
 
+/// Ten mailboxes that may send this many a day.
+fn ten_lanes(sink: &Sink, daily_limit: u32) -> Vec<Json> {
+    let lane = |n| {
+        let mut lane = credential(sink, &format!("lane{n}@sender.test"));
+        lane["daily_limit"] = daily_limit.into();
+        lane
+    };
+    (0..10).map(lane).collect()
+}
+
+/// Two processes with room for half of ten mailboxes each, both of which have mail on the wire when this many mailboxes
+/// have.
+async fn two_at_work(w: &World, sink: &Sink, mailboxes: usize) -> (Child, Child) {
+    let hold = sink.hold(Point::AfterDot, Matcher::Any);
+    let start = || engine_process(w).env("ENGINE_CONCURRENCY", "5").start().unwrap();
+    let both = (start(), start());
+    assert!(mailboxes > 5, "one of them could do that");
+    hold.reached_by(mailboxes, DEADLINE).await.unwrap();
+    hold.release();
+    both
+}
+
+/// Waits until so many are recorded, and the others wait for `reason`.
+async fn ends_at(w: &World, sink: &Sink, id: &str, sends: u64, reason: &str) {
+    sink.wait_for(sends, DEADLINE).await.unwrap();
+    let waiting = format!("/campaigns/{id}/enrollments?status=pending&limit=1");
+    eventually(DEADLINE, || async {
+        let rows = w.alice.seen(&waiting).await;
+        let recorded = w.number("SELECT sends FROM account_periods", []).await.unsigned_abs() == sends;
+        (recorded && rows[0]["waiting_reason"] == reason).then_some(())
+    })
+    .await
+    .unwrap();
+    assert_eq!(sink.count(), sends);
+    assert_eq!(w.number("SELECT reserved FROM account_periods", []).await, 0);
+}
+
+/// Seven mailboxes take thirteen each, and one finds six left.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_plan_is_used_up_and_never_passed() {
     world(|w| async move {
+        w.sql("UPDATE plans SET monthly_limit = 97", []).await;
         let sink = Sink::start().await.unwrap();
-        let lanes: Vec<_> = (0..5).map(|n| credential(&sink, &format!("lane{n}@sender.test"))).collect();
         let people = addresses("ok", 137);
-        let id = dispatched(&w.alice, &campaign(&lanes, 1), &people).await;
-        let _one = engine_process(&w).start().unwrap();
-        let _two = engine_process(&w).start().unwrap();
-        // The free plan has 100 sends a period.
-        sink.wait_for(100, DEADLINE).await.unwrap();
-        let waiting = format!("/campaigns/{id}/enrollments?status=pending&limit=1");
-        eventually(DEADLINE, || async {
-            let rows = w.alice.seen(&waiting).await;
-            let recorded = w.number("SELECT sends FROM account_periods", []).await == 100;
-            (recorded && rows[0]["waiting_reason"] == "plan_limit").then_some(())
-        })
-        .await
-        .unwrap();
-        assert_eq!(sink.count(), 100);
+        let id = dispatched(&w.alice, &campaign(&ten_lanes(&sink, 13), 1), &people).await;
+        let _both = two_at_work(&w, &sink, 8).await;
+        ends_at(&w, &sink, &id, 97, "plan_limit").await;
         assert_once(&sink, &people);
-        assert_eq!(w.number("SELECT reserved FROM account_periods", []).await, 0);
     })
     .await;
 }
@@ -44,29 +72,12 @@ async fn the_plan_is_used_up_and_never_passed() {
 async fn no_credential_passes_its_day() {
     world(|w| async move {
         let sink = Sink::start().await.unwrap();
-        let lanes: Vec<_> = (0..5)
-            .map(|n| {
-                let mut lane = credential(&sink, &format!("lane{n}@sender.test"));
-                lane["daily_limit"] = 7.into();
-                lane
-            })
-            .collect();
-        let people = addresses("ok", 60);
-        let id = dispatched(&w.alice, &campaign(&lanes, 1), &people).await;
-        let _one = engine_process(&w).start().unwrap();
-        let _two = engine_process(&w).start().unwrap();
-        sink.wait_for(35, DEADLINE).await.unwrap();
-        let waiting = format!("/campaigns/{id}/enrollments?status=pending&limit=1");
-        eventually(DEADLINE, || async {
-            let rows = w.alice.seen(&waiting).await;
-            let recorded = w.number("SELECT sends FROM account_periods", []).await == 35;
-            (recorded && rows[0]["waiting_reason"] == "daily_limit").then_some(())
-        })
-        .await
-        .unwrap();
-        assert_eq!(sink.count(), 35);
+        let people = addresses("ok", 97);
+        let id = dispatched(&w.alice, &campaign(&ten_lanes(&sink, 7), 1), &people).await;
+        let _both = two_at_work(&w, &sink, 10).await;
+        ends_at(&w, &sink, &id, 70, "daily_limit").await;
         assert_once(&sink, &people);
-        for n in 0..5 {
+        for n in 0..10 {
             let from = format!("lane{n}@sender.test");
             assert_eq!(sink.messages().iter().filter(|message| message.from == from).count(), 7, "{from}");
         }

@@ -3,12 +3,13 @@
 use std::time::Duration;
 
 use loco_rs::app::AppContext;
+use sea_orm::ConnectionTrait;
 use serde_json::{Value as Json, json};
 use testkit::{sink::Sink, wait::eventually};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
-use super::Client;
+use super::{Client, World};
 
 /// How long a test waits for what must come.
 pub const DEADLINE: Duration = Duration::from_secs(30);
@@ -36,6 +37,15 @@ pub fn campaign(credentials: &[Json], steps: i32) -> Json {
         "name": "Spring", "min_wait_seconds": 0, "max_wait_seconds": 0,
         "smtp_credentials": credentials, "sequence_steps": steps
     }})
+}
+
+/// The same with messages of more than twenty kilobytes, which go out in more than one write.
+pub fn large_campaign(credentials: &[Json], steps: i32) -> Json {
+    let mut campaign = campaign(credentials, steps);
+    for step in campaign["campaign"]["sequence_steps"].as_array_mut().unwrap() {
+        step["body_html"] = format!("<p>{}</p>", "Hello {{first_name}}. ".repeat(1_000)).into();
+    }
+    campaign
 }
 
 /// Imports these addresses; answers the import's id.
@@ -90,6 +100,38 @@ impl Engine {
         self.stop.cancel();
         tokio::time::timeout(DEADLINE, self.task).await.unwrap().unwrap().unwrap();
     }
+}
+
+/// How many deliveries are in this state.
+pub async fn deliveries(w: &World, state: &str) -> usize {
+    let count = w.number("SELECT count(*) FROM deliveries WHERE state = $1", [state.into()]).await;
+    usize::try_from(count).unwrap()
+}
+
+/// Ends the rests of lanes: no test waits for them. A database that is away is asked again by the test's next look.
+pub async fn rests_are_over(w: &World) {
+    let rested = "UPDATE smtp_credentials SET next_send_at = 0, wake_at = 0 WHERE holder IS NULL AND wake_at IS NOT NULL";
+    w.ctx.db.execute_unprepared(rested).await.ok();
+}
+
+/// Waits until all steps of a campaign are sent, and looks that each reached everybody once and is counted once.
+pub async fn ends_well(w: &World, sink: &Sink, id: &str, people: &[String], steps: usize) {
+    let seen = eventually(2 * DEADLINE, || async {
+        rests_are_over(w).await;
+        let seen = w.alice.get(&format!("/campaigns/{id}")).await;
+        // Its connections may have ended with the database's server.
+        let seen = seen.status_code().is_success().then(|| seen.json::<Json>())?;
+        (seen["status"] == "completed" || seen["uncertain"] != 0).then_some(seen)
+    })
+    .await
+    .unwrap();
+    assert_eq!((&seen["uncertain"], &seen["totals"]["sent"]), (&0.into(), &people.len().into()), "{seen}");
+    for person in people {
+        assert_eq!(sink.messages_to(person).len(), steps, "{person}");
+    }
+    let sends = w.number("SELECT sends FROM account_periods", []).await;
+    assert_eq!(usize::try_from(sends).unwrap(), people.len() * steps);
+    assert_eq!(w.number("SELECT reserved FROM account_periods", []).await, 0);
 }
 
 /// Waits until a campaign has that status; answers it.

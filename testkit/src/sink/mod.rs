@@ -26,6 +26,7 @@
 mod auth;
 mod behaviour;
 mod hold;
+mod interruption;
 mod mail;
 mod message;
 mod server;
@@ -44,6 +45,7 @@ use tokio::task::JoinSet;
 pub use auth::Auth;
 pub use behaviour::{Behaviour, Stage};
 pub use hold::{Hold, Matcher, Point};
+pub use interruption::{Interruption, Moment, noise};
 pub use message::Message;
 pub use server::{Builder, Chunking, Greeting};
 pub use store::{Command, Connection, Keep, Tally};
@@ -117,6 +119,11 @@ impl Sink {
     /// Opens the next connections so, one each, and then as usual.
     pub fn greet_next(&self, greetings: impl IntoIterator<Item = Greeting>) {
         self.shared.greetings.lock().next.extend(greetings);
+    }
+
+    /// Says this in the middle of conversations from now on, in place of what was set before.
+    pub fn interrupt(&self, interruption: Interruption) {
+        self.shared.interruptions.set(interruption);
     }
 
     /// From now on it pauses so long, in whole milliseconds, before each byte that it says, on all connections.

@@ -17,6 +17,7 @@ use super::Sink;
 use super::auth::Auth;
 use super::behaviour::Scripts;
 use super::hold::Holds;
+use super::interruption::Interruptions;
 use super::message::Message;
 use super::session::Session;
 use super::store::{Keep, Observer, Store};
@@ -225,6 +226,7 @@ impl Builder {
             store: Store::new(self.keep, self.observer),
             scripts: Scripts::default(),
             holds: Arc::default(),
+            interruptions: Interruptions::default(),
             silence: Notify::new(),
             auth: Mutex::new(self.auth),
             greetings: Mutex::new(Greetings { next: VecDeque::new(), usual: self.greeting }),
@@ -243,6 +245,7 @@ pub(super) struct Shared {
     pub(super) store: Store,
     pub(super) scripts: Scripts,
     pub(super) holds: Arc<Holds>,
+    pub(super) interruptions: Interruptions,
     /// Rings for all who keep silent after the dot.
     pub(super) silence: Notify,
     pub(super) auth: Mutex<Auth>,

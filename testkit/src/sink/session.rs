@@ -4,7 +4,7 @@
 use std::future::pending;
 use std::io;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use bytes::BytesMut;
 use tokio::net::TcpStream;
@@ -13,6 +13,7 @@ use tokio::time::sleep;
 use super::auth::{self, Auth};
 use super::behaviour::{Behaviour, Role, Stage};
 use super::hold::{Place, Point};
+use super::interruption::{Interruption, Moment};
 use super::mail::{Mail, path};
 use super::server::{Chunking, Greeting, Shared};
 use super::store::{Arrival, Body};
@@ -43,12 +44,13 @@ pub(super) struct Session {
     tls: bool,
     user: Option<String>,
     mail: Option<Mail>,
+    accepted: u64,
 }
 
 impl Session {
     /// Runs a connection from its greeting to its end.
     pub(super) async fn run(shared: Arc<Shared>, stream: TcpStream, id: u64) {
-        let mut session = Self { shared, wire: None, id, tls: false, user: None, mail: None };
+        let mut session = Self { shared, wire: None, id, tls: false, user: None, mail: None, accepted: 0 };
         let end = session.converse(stream).await;
         if let (Some(wire), Err(End::Closed)) = (session.wire.take(), end) {
             wire.close().await;
@@ -95,6 +97,19 @@ impl Session {
         if text.starts_with("421") { Err(End::Closed) } else { Ok(()) }
     }
 
+    /// The usual answer, or what interrupts the conversation here.
+    fn answer(&mut self, at: Moment, usual: &str) -> Flow {
+        match self.shared.interruptions.next(at, self.accepted) {
+            Some(words) => self.interrupt(&words),
+            None => self.reply(usual),
+        }
+    }
+
+    fn interrupt(&mut self, words: &[u8]) -> Flow {
+        self.wire()?.raw(words);
+        if Interruption::closes(words) { Err(End::Closed) } else { Ok(()) }
+    }
+
     async fn line(&mut self) -> Flow<BytesMut> {
         self.wire()?.line().await?.ok_or(End::Closed)
     }
@@ -105,7 +120,7 @@ impl Session {
         match self.shared.next_greeting() {
             Greeting::Banner => self.reply(&banner),
             Greeting::Delayed(time) => {
-                self.pause(time).await?;
+                self.linger(sleep(time)).await?;
                 self.reply(&banner)
             }
             Greeting::Silent => self.linger(pending::<()>()).await,
@@ -167,13 +182,10 @@ impl Session {
         if *self.shared.auth.lock() != Auth::Open {
             lines.push("AUTH PLAIN LOGIN".to_owned());
         }
-        lines.push("ENHANCEDSTATUSCODES".to_owned());
-        let last = lines.len() - 1;
-        for (number, line) in lines.iter().enumerate() {
-            let separator = if number == last { ' ' } else { '-' };
-            self.wire()?.reply(&format!("250{separator}{line}"));
+        for line in &lines {
+            self.wire()?.reply(&format!("250-{line}"));
         }
-        Ok(())
+        self.answer(Moment::Ehlo, "250 ENHANCEDSTATUSCODES")
     }
 
     async fn starttls(&mut self) -> Flow {
@@ -240,7 +252,7 @@ impl Session {
             return self.reply(reply);
         }
         close_if(&behaviour, Stage::Mail)?;
-        self.reply("250 2.1.0 ok")
+        self.answer(Moment::Mail, "250 2.1.0 ok")
     }
 
     async fn rcpt(&mut self, arguments: &str) -> Flow {
@@ -261,7 +273,7 @@ impl Session {
             return self.reply(&reply);
         }
         mail.behaviours.push(behaviour);
-        self.reply("250 2.1.5 ok")
+        self.answer(Moment::Rcpt, "250 2.1.5 ok")
     }
 
     async fn data(&mut self) -> Flow {
@@ -274,7 +286,7 @@ impl Session {
             self.mail = None;
             return self.reply(reply);
         }
-        self.reply("354 go on")?;
+        self.answer(Moment::Data, "354 go on")?;
         if !self.wire()?.body_begins().await? {
             return Err(End::Closed);
         }
@@ -324,6 +336,7 @@ impl Session {
     /// The message was read to its end: stores the message, then answers as asked.
     async fn finish(&mut self, behaviour: &Behaviour, body: Body<'_>) -> Flow {
         let refusal = behaviour.reply_at(Stage::Dot);
+        let interruption = self.shared.interruptions.next(Moment::Dot, self.accepted);
         let shared = Arc::clone(&self.shared);
         // Made before the message shows, so that a release right after that is not missed.
         let released = shared.silence.notified();
@@ -333,24 +346,25 @@ impl Session {
             from: &mail.from,
             recipients: &mail.recipients,
             body,
-            refused: refusal.is_some(),
+            refused: refusal.is_some() || interruption.as_deref().is_some_and(Interruption::refuses),
         });
         self.pass(Point::AfterDot).await?;
         self.mail = None;
         close_if(behaviour, Stage::Dot)?;
         match behaviour {
             Behaviour::Silent => self.linger(released).await?,
-            Behaviour::Slow(time) => self.pause(*time).await?,
-            Behaviour::Garbage => {
-                self.wire()?.raw(b"\x00\xffno reply of SMTP\r\n");
-                return Ok(());
-            }
+            Behaviour::Slow(time) => self.linger(sleep(*time)).await?,
+            Behaviour::Garbage => return self.interrupt(b"\x00\xffno reply of SMTP\r\n"),
             Behaviour::Accept | Behaviour::Reply { .. } | Behaviour::Close(_) | Behaviour::CloseMidBody => {}
         }
-        match refusal {
-            Some(reply) => self.reply(reply),
-            None => self.reply(&format!("250 2.0.0 ok: queued as sink-{number}")),
+        match (interruption, refusal) {
+            (Some(words), _) => return self.interrupt(&words),
+            (None, Some(reply)) => return self.reply(reply),
+            (None, None) => self.accepted += 1,
         }
+        self.reply(&format!("250 2.0.0 ok: queued as sink-{number}"))?;
+        let enough = self.shared.interruptions.next(Moment::Between, self.accepted);
+        enough.map_or(Ok(()), |words| self.interrupt(&words))
     }
 
     /// Waits here if a test holds this point.
@@ -364,10 +378,6 @@ impl Session {
         let mut goes_on = false;
         self.linger(async { goes_on = gate.pass().await }).await?;
         if goes_on { Ok(()) } else { Err(End::Closed) }
-    }
-
-    async fn pause(&mut self, time: Duration) -> Flow {
-        self.linger(sleep(time)).await
     }
 
     /// Waits for `end`, with what is queued sent before; over when the client goes away meanwhile.

@@ -68,7 +68,11 @@ impl Identity {
         self.ca_pem.as_deref()
     }
 
-    pub(crate) fn acceptor(self) -> io::Result<TlsAcceptor> {
+    /// What takes TLS connections as this server.
+    ///
+    /// # Errors
+    /// `InvalidInput` when the key is not the certificate's.
+    pub fn acceptor(self) -> io::Result<TlsAcceptor> {
         let config = ServerConfig::builder_with_provider(Arc::new(ring::default_provider()))
             .with_safe_default_protocol_versions()
             .map_err(invalid)?
