@@ -66,16 +66,11 @@ fn parse_hop(text: &str) -> Option<IpAddr> {
     ip.map(|ip| ip.to_canonical())
 }
 
-/// The address of whoever sent a request.
+/// The address of whoever sent a request; an IPv4 address that came mapped into IPv6 is IPv4 here.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct ClientIp(IpAddr);
 
 impl ClientIp {
-    /// The address itself; an IPv4 address that came mapped into IPv6 is IPv4 here.
-    pub const fn address(self) -> IpAddr {
-        self.0
-    }
-
     /// What shares one limit: an IPv4 address, or the /64 around an IPv6 address.
     pub fn network(self) -> IpNet {
         match self.0 {

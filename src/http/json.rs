@@ -18,8 +18,8 @@ use std::time::Duration;
 
 use axum::{
     body::{Body, Bytes},
-    extract::{FromRequest, MatchedPath, Request},
-    http::{HeaderMap, Method, header},
+    extract::{MatchedPath, Request},
+    http::{HeaderMap, Method},
 };
 use bytes::BytesMut;
 use serde::{
@@ -44,26 +44,10 @@ pub const BODY_LIMIT: usize = 1 << 20;
 /// The most bytes of a JSON body of `POST /contact_imports`.
 pub const IMPORT_BODY_LIMIT: usize = 32 << 20;
 
-/// A JSON body. Refusals come in the contract's order: 413, 415, 400.
-#[derive(Clone, Copy, Debug)]
-pub struct Json<T>(pub T);
-
 /// A body, or a query, that takes no fields at all.
 #[derive(Clone, Copy, Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct NoFields {}
-
-impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for Json<T> {
-    type Rejection = ApiError;
-
-    async fn from_request(request: Request, _state: &S) -> Result<Self, ApiError> {
-        let limit = body_limit(&request);
-        let (parts, body) = request.into_parts();
-        let bytes = read_body(&parts.headers, body, limit).await?;
-        let content_type = parts.headers.get(header::CONTENT_TYPE).map(|value| value.to_str().unwrap_or(""));
-        parse_body(content_type, &bytes).map(Self)
-    }
-}
 
 /// The most bytes that this request's body may have.
 pub fn body_limit(request: &Request) -> usize {
@@ -230,6 +214,7 @@ impl<'de, D: Deserializer<'de>> Deserializer<'de> for ObjectOnly<D> {
 mod tests {
     #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+    use axum::http::header;
     use uuid::Uuid;
 
     use super::*;

@@ -5,24 +5,39 @@
 use axum::{
     Router,
     body::Body,
-    extract::Request,
+    extract::{FromRequest, Request},
     http::{HeaderMap, Method, StatusCode},
     response::IntoResponse,
     routing::{get, post},
 };
 use http_body_util::BodyExt;
-use serde::Deserialize;
+use serde::{Deserialize, de::DeserializeOwned};
 use serde_json::{Value, json};
 use tower::ServiceExt;
 
 use super::{
     fallback::{surrounded, with_fallbacks},
-    json::{Json, NoFields},
+    json::{NoFields, body_limit, parse_body, read_body},
     paging::List,
     path::PathIds,
     query::Query,
 };
 use crate::errors::{ApiError, ApiResult, Code};
+
+/// A JSON body, read and parsed as those of writes are.
+struct Json<T>(T);
+
+impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for Json<T> {
+    type Rejection = ApiError;
+
+    async fn from_request(request: Request, _state: &S) -> ApiResult<Self> {
+        let limit = body_limit(&request);
+        let (parts, body) = request.into_parts();
+        let bytes = read_body(&parts.headers, body, limit).await?;
+        let content_type = parts.headers.get("content-type").map(|value| value.to_str().unwrap_or(""));
+        parse_body(content_type, &bytes).map(Self)
+    }
+}
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]

@@ -49,7 +49,7 @@ const STORE_FAILURES: Metric = metric(
     &[],
 );
 const LANES_AWAKE: Metric =
-    metric("ampout_lanes_awake", "Credentials that have something to send now or at a known time.", &[]);
+    metric("ampout_lanes_awake", "Credentials that have something to send now, or are sending.", &[]);
 const DELIVERIES: Metric = metric(
     "ampout_deliveries",
     "Deliveries under way or undecided, by state; counted up to a bound.",

@@ -139,7 +139,11 @@ pub async fn dispatch(
     Ok(Dispatched { campaign_id, count, due_at })
 }
 
-async fn undispatched(scope: &Scope, campaign_id: Uuid, number: Option<i32>) -> ApiResult<i64> {
+/// What a dispatch of a campaign, or of the batches of one number, would release: without what is hidden.
+///
+/// # Errors
+/// What the database refuses.
+pub async fn undispatched(scope: &Scope, campaign_id: Uuid, number: Option<i32>) -> ApiResult<i64> {
     // ix_batches_campaign
     let sql = "SELECT CAST(COALESCE(SUM(undispatched), 0) AS bigint) AS count FROM batches \
                WHERE account_id = $1 AND campaign_id = $2 AND dispatched_at IS NULL \

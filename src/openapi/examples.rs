@@ -22,14 +22,19 @@ const EMPTY: [&str; 14] = [
 
 /// Text fields by their names.
 const TEXTS: &[(&str, &str)] = &[
+    ("Message-Id", "<0196757a3a0070008000@example.org>"),
     ("after", "0196757a-3a00-7000-8000-000000000001"),
+    ("bounce", "hard"),
     ("body_html", "<p>Hello {{first_name}}</p>"),
     ("body_text", "Hello {{first_name}}"),
     ("company", "Analytical Engines"),
     ("contact_email", "ada@example.com"),
+    ("context", "RCPT TO"),
     ("date", "2026-04-27"),
     ("email", "ada@example.com"),
+    ("email_id", "1abcDE-000000-XY"),
     ("emails", "ada@example.com"),
+    ("event", "bounce"),
     ("first_name", "Ada"),
     ("from_email", "charles@example.org"),
     ("from_name", "Charles"),
@@ -45,6 +50,7 @@ const TEXTS: &[(&str, &str)] = &[
     ("plaintext", "ak_live_3vT0mYq1cXo7ZkJ2sWb9nLf4hRd6uGa8eKi5pQtBxYz"),
     ("plan_slug", "free"),
     ("prefix", "ak_live_3vT0"),
+    ("rcpt", "ada@example.com"),
     ("secret", "whsec_C2FVsBQIhrscChlQIMV+b5sSYspob7oD"),
     ("smtp2go", "https://ampout.example.org/inbound/smtp2go/3vT0mYq1cXo7"),
     ("smtp_host", "smtp.example.org"),

@@ -21,8 +21,8 @@ pub(super) struct Operation {
     summary: &'static str,
     query: Vec<Value>,
     body: Option<&'static str>,
-    /// Another content type of the body, its schema and a sample.
-    other_body: Option<(&'static str, Value, Value)>,
+    /// Other content types of the body, each with its schema and a sample.
+    other_bodies: Vec<(&'static str, Value, Value)>,
     answers: BTreeMap<u16, Value>,
     codes: Vec<Code>,
     public: bool,
@@ -43,7 +43,7 @@ pub(super) const fn operation(method: &'static str, path: &'static str) -> Opera
         summary: "",
         query: vec![],
         body: None,
-        other_body: None,
+        other_bodies: vec![],
         answers: BTreeMap::new(),
         codes: vec![],
         public: false,
@@ -78,9 +78,9 @@ impl Operation {
         self
     }
 
-    /// It takes a body of another content type in place of that one.
+    /// It takes a body of another content type, in place of that one or where it takes no JSON.
     pub fn or_takes(mut self, content_type: &'static str, schema: Value, sample: Value) -> Self {
-        self.other_body = Some((content_type, schema, sample));
+        self.other_bodies.push((content_type, schema, sample));
         self
     }
 
@@ -143,25 +143,26 @@ impl Operation {
             if self.public {
                 fields.insert("security".into(), json!([]));
             }
-            if let Some(body) = self.body {
-                let required = needs_body(body, schemas);
-                fields.insert(
-                    "requestBody".into(),
-                    json!({"required": required, "content": self.content(body)}),
-                );
+            let content = self.content();
+            if !content.is_empty() {
+                let required = self.body.is_some_and(|body| needs_body(body, schemas));
+                fields.insert("requestBody".into(), json!({"required": required, "content": content}));
             }
         }
         shown
     }
 
     /// The content types of the body.
-    fn content(&self, body: &str) -> Value {
-        let schema = json!({"$ref": format!("#/components/schemas/{body}")});
-        let mut content = json!({"application/json": {"schema": schema}});
-        if let (Some((kind, schema, sample)), Some(kinds)) = (&self.other_body, content.as_object_mut()) {
-            kinds.insert((*kind).to_owned(), json!({"schema": schema, "example": sample}));
-        }
-        content
+    fn content(&self) -> Map<String, Value> {
+        let json = self.body.map(|body| {
+            let schema = json!({"$ref": format!("#/components/schemas/{body}")});
+            ("application/json".to_owned(), json!({"schema": schema}))
+        });
+        let others = self
+            .other_bodies
+            .iter()
+            .map(|(kind, schema, sample)| ((*kind).to_owned(), json!({"schema": schema, "example": sample})));
+        json.into_iter().chain(others).collect()
     }
 
     fn parameters(&self) -> Vec<Value> {

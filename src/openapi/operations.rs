@@ -376,11 +376,6 @@ fn enrolling() -> Vec<Operation> {
             .named(TAG, "resolve_delivery", "Settle a message of which nobody knows what became")
             .takes("Resolve")
             .answers::<Delivery>(200)
-            .refuses(&[
-                Code::CampaignNotFound,
-                Code::ValidationFailed,
-                Code::Unprocessable,
-                Code::PlanLimitReached,
-            ]),
+            .refuses(&[Code::CampaignNotFound, Code::ValidationFailed, Code::Unprocessable]),
     ]
 }

@@ -4,43 +4,54 @@ use serde_json::{Map, Value, json};
 
 use crate::params::enrollments::MOST_BATCH_NUMBER;
 
+/// What a campaign that names no longest wait has.
+const LONGEST_WAIT: &str = "The longest wait between two messages of a credential. Left out, it is 420, or `min_wait_seconds` \
+                            where that is more.";
+
 /// Every body by its name.
 pub(super) fn all() -> Map<String, Value> {
     let mut found = Map::new();
     let bodies = [
         ("Signup", body(&["email"], json!({"email": email(), "name": nullable(text(255))}))),
-        (
-            "NewApiKey",
-            body(
-                &["label"],
-                json!({"label": name(), "client_kind": {"type": ["string", "null"], "enum": ["direct", "mcp", "sdk", null]}}),
-            ),
-        ),
+        ("NewApiKey", body(&["label"], json!({"label": name(), "client_kind": client_kind()}))),
         ("NewContactImport", wrapped("contact_import", contact_import())),
         ("ContactChange", wrapped("contact", contact(&[]))),
-        ("NewOutreach", wrapped("outreach", body(&["name"], outreach()))),
+        (
+            "NewOutreach",
+            wrapped(
+                "outreach",
+                with_defaults(body(&["name"], outreach()), &json!({"unique_contacts": false})),
+            ),
+        ),
         ("OutreachChange", wrapped("outreach", body(&[], outreach()))),
         ("NewCampaign", wrapped("campaign", new_campaign())),
         ("CampaignChange", wrapped("campaign", campaign_change())),
         ("NewSmtpCredential", wrapped("smtp_credential", credential(true))),
         ("SmtpCredentialChange", wrapped("smtp_credential", credential(false))),
-        ("NewWebhook", wrapped("webhook", body(&["url"], webhook()))),
+        (
+            "NewWebhook",
+            wrapped("webhook", with_defaults(body(&["url"], webhook()), &json!({"event_filters": ["*"]}))),
+        ),
         ("WebhookChange", wrapped("webhook", webhook_change())),
         ("TestSend", test_send()),
         ("StripeEvent", stripe_event()),
+        ("Smtp2goEvent", smtp2go_event()),
         ("Checkout", body(&["plan_slug"], json!({"plan_slug": name()}))),
         (
             "Enroll",
             body(
                 &["contact_import_id"],
-                json!({"contact_import_id": id(), "batch_size": nullable(whole(1, 100_000))}),
+                json!({"contact_import_id": id(), "batch_size": or(50, nullable(whole(1, 100_000)))}),
             ),
         ),
         (
             "EnrollContact",
             body(
                 &["contact_id"],
-                json!({"contact_id": id(), "batch_number": nullable(whole(0, MOST_BATCH_NUMBER)), "priority": nullable(flag())}),
+                json!({
+                    "contact_id": id(), "batch_number": or(0, nullable(whole(0, MOST_BATCH_NUMBER))),
+                    "priority": or(false, nullable(flag())),
+                }),
             ),
         ),
         ("Dispatch", body(&[], json!({"batch_number": nullable(whole(0, MOST_BATCH_NUMBER))}))),
@@ -59,6 +70,22 @@ fn stripe_event() -> Value {
         "properties": {
             "id": {"type": "string", "minLength": 1}, "type": {"type": "string"},
             "livemode": {"type": "boolean"}, "data": data,
+        },
+    })
+}
+
+/// What SMTP2GO sends: of the many fields, those that are read.
+fn smtp2go_event() -> Value {
+    let text = || json!({"type": "string"});
+    json!({
+        "type": "object", "additionalProperties": true,
+        "properties": {
+            "event": {
+                "type": "string",
+                "description": "`bounce`, `spam` and `unsubscribe` have an effect; others are taken and forgotten.",
+            },
+            "bounce": {"type": "string", "description": "`hard` or `soft`; a soft bounce changes nothing."},
+            "rcpt": text(), "email_id": text(), "Message-Id": text(), "message": text(), "context": text(),
         },
     })
 }
@@ -87,6 +114,24 @@ fn wrapped(resource: &str, inner: Value) -> Value {
     body(&[resource], Value::Object(fields))
 }
 
+/// What a field is that is left out.
+fn or(default: impl Into<Value>, mut schema: Value) -> Value {
+    if let Some(schema) = schema.as_object_mut() {
+        schema.insert("default".to_owned(), default.into());
+    }
+    schema
+}
+
+/// An object whose fields are these where they are left out: one to be made, since a change leaves them as they are.
+fn with_defaults(mut object: Value, defaults: &Value) -> Value {
+    for (name, default) in defaults.as_object().into_iter().flatten() {
+        if let Some(field) = object.pointer_mut(&format!("/properties/{name}")) {
+            *field = or(default.clone(), field.take());
+        }
+    }
+    object
+}
+
 fn nullable(mut schema: Value) -> Value {
     if let Some(kind) = schema.get_mut("type") {
         *kind = json!([kind, "null"]);
@@ -112,6 +157,10 @@ fn id() -> Value {
 
 fn flag() -> Value {
     json!({"type": "boolean"})
+}
+
+fn client_kind() -> Value {
+    or("direct", json!({"type": ["string", "null"], "enum": ["direct", "mcp", "sdk", null]}))
 }
 
 fn whole(least: i32, most: i32) -> Value {
@@ -165,7 +214,7 @@ fn steps() -> Value {
         json!({
             "position": whole(1, 20), "subject": {"type": "string", "minLength": 1, "maxLength": 998},
             "body_html": {"type": "string", "minLength": 1, "maxLength": 262_144},
-            "body_text": nullable(text(262_144)), "delay_minutes": whole(0, 525_600),
+            "body_text": nullable(text(262_144)), "delay_minutes": or(0, whole(0, 525_600)),
         }),
     );
     json!({"type": "array", "minItems": 1, "maxItems": 20, "items": step})
@@ -173,7 +222,17 @@ fn steps() -> Value {
 
 fn new_campaign() -> Value {
     let credentials = json!({"type": "array", "minItems": 1, "maxItems": 100, "items": credential(true)});
-    body(&["name", "smtp_credentials", "sequence_steps"], with(pace(), "smtp_credentials", credentials))
+    let fields = with(pace(), "smtp_credentials", credentials);
+    let mut campaign = with_defaults(
+        body(&["name", "smtp_credentials", "sequence_steps"], fields),
+        &json!({
+            "min_wait_seconds": 120, "max_wait_seconds": 420, "verify_email_mx": false, "bounce_rate_threshold": 8.0,
+        }),
+    );
+    if let Some(longest) = campaign.pointer_mut("/properties/max_wait_seconds") {
+        *longest = with(longest.take(), "description", json!(LONGEST_WAIT));
+    }
+    campaign
 }
 
 fn campaign_change() -> Value {

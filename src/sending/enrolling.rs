@@ -9,7 +9,7 @@ use uuid::Uuid;
 use crate::{
     clock::Timestamp,
     errors::{ApiError, ApiResult},
-    jobs::{Job, RESUMABLE_ATTEMPTS, enqueue_on},
+    jobs::{ENROLL_IMPORT, Job, RESUMABLE_ATTEMPTS, enqueue_on},
     models::{
         campaigns, contact_imports, contacts, enroll_jobs,
         enrollments::{self, DeadDomains, OneContact, Skipped, Slice, domain_of},
@@ -19,7 +19,7 @@ use crate::{
     tenancy::Scope,
 };
 
-/// The most contacts that are enrolled while the client waits.
+/// The most contacts that are enrolled while the client waits, in one transaction.
 pub const AT_ONCE: u64 = 10_000;
 
 /// How long the DNS is asked for one slice. A domain without an answer by then is not skipped.
@@ -110,7 +110,7 @@ pub async fn enroll(scope: &Scope, ready: &Prepared, batch_size: i32, now: Times
         let campaign = scope.get::<campaigns::Entity>(ready.campaign_id).await?;
         let row = enroll_jobs::create(scope, campaign.id, ready.import_id, batch_size, now).await?;
         let args = serde_json::json!({ "account_id": scope.account_id(), "enroll_job_id": row.id });
-        let job = Job { max_attempts: RESUMABLE_ATTEMPTS, ..Job::new("EnrollImport", args) };
+        let job = Job { max_attempts: RESUMABLE_ATTEMPTS, ..Job::new(ENROLL_IMPORT, args) };
         enqueue_on(&scope.db(), job).await?;
         return Ok(Outcome::Started(row));
     }

@@ -9,7 +9,7 @@ use super::forecast::{FirstSteps, Lane, Plan, Prospect, Waiting};
 use crate::{
     clock::Timestamp,
     errors::ApiResult,
-    models::{campaigns, periods, sequence_steps, smtp_credentials},
+    models::{batches, campaigns, periods, sequence_steps, smtp_credentials},
     tenancy::Scope,
 };
 
@@ -28,7 +28,8 @@ pub async fn of_campaign(scope: &Scope, campaign_id: Uuid, now: Timestamp) -> Ap
     let period = periods::current(scope, now).await?;
     let mut first_steps = queued(scope, campaign_id, now).await?;
     let due_at = now.plus(delays.first().copied().unwrap_or_default());
-    first_steps.push(FirstSteps { due_at, count: undispatched(scope, campaign_id).await? });
+    let undispatched = batches::undispatched(scope, campaign_id, None).await?;
+    first_steps.push(FirstSteps { due_at, count: unsigned(undispatched) });
     Ok(Prospect {
         now,
         wait: Duration::from_millis(waits * 500),
@@ -57,14 +58,6 @@ async fn lanes(scope: &Scope, campaign_id: Uuid, now: Timestamp) -> ApiResult<Ve
         }
     };
     Ok(enabled.iter().map(lane).collect())
-}
-
-async fn undispatched(scope: &Scope, campaign_id: Uuid) -> ApiResult<u64> {
-    // ix_batches_campaign
-    let sql = "SELECT CAST(COALESCE(SUM(undispatched), 0) AS bigint) AS count FROM batches \
-               WHERE account_id = $1 AND campaign_id = $2 AND dispatched_at IS NULL";
-    let row = scope.query_one(sql, [campaign_id.into()]).await?;
-    Ok(row.map(|row| row.try_get("", "count")).transpose()?.map_or(0, unsigned))
 }
 
 async fn queued(scope: &Scope, campaign_id: Uuid, now: Timestamp) -> ApiResult<Vec<FirstSteps>> {

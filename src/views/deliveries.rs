@@ -40,6 +40,7 @@ impl From<Model> for Delivery {
             reserved_day: _,
             sent_at,
             created_at,
+            heard: _,
         } = row;
         let state = state.shown();
         Self { id, enrollment_id, position, state, attempts, message_id, smtp_reply, sent_at, created_at }

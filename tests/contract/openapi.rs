@@ -4,9 +4,9 @@ use std::collections::BTreeSet;
 
 use ampout::{app::App, errors::Code, openapi};
 use loco_rs::app::Hooks;
-use serde_json::Value;
+use serde_json::{Value, json};
 
-use crate::support::world;
+use crate::support::{campaigns::campaign, world};
 
 /// Path, method and description of every operation.
 fn operations(document: &Value) -> Vec<(String, String, Value)> {
@@ -139,8 +139,9 @@ fn every_field_of_a_state_says_its_words() {
 #[test]
 fn every_body_of_a_request_names_all_its_fields() {
     let document = openapi::document();
-    // What Stripe sends has fields of Stripe's own choice.
-    let ours = operations(&document).into_iter().filter(|(path, ..)| path != "/webhooks/stripe");
+    // What Stripe and SMTP2GO send has fields of their own choice.
+    let theirs = ["/webhooks/stripe", "/inbound/smtp2go/{token}"];
+    let ours = operations(&document).into_iter().filter(|(path, ..)| !theirs.contains(&path.as_str()));
     for (path, method, one) in ours {
         let Some(name) = one["requestBody"]["content"]["application/json"]["schema"]["$ref"].as_str() else {
             continue;
@@ -159,6 +160,73 @@ fn a_body_is_required_only_where_a_field_is() {
         let schema = &document["components"]["schemas"][name.rsplit('/').next().unwrap()];
         assert_eq!(body["required"], schema["required"].is_array(), "{method} {path}");
     }
+}
+
+#[test]
+fn bodies_that_others_send_say_which_forms_they_may_have() {
+    const FORM: &str = "application/x-www-form-urlencoded";
+    let document = openapi::document();
+    let kinds = |path: &str| -> Vec<&String> {
+        let body = &document["paths"][path]["post"]["requestBody"];
+        assert_eq!(body["required"], false, "{path}");
+        body["content"].as_object().unwrap().keys().collect()
+    };
+    assert_eq!(kinds("/u/{token}"), [FORM, "multipart/form-data"]);
+    assert_eq!(kinds("/inbound/smtp2go/{token}"), ["application/json", FORM]);
+}
+
+/// The default that a body of a request names for a field.
+fn default<'a>(document: &'a Value, body: &str, field: &str) -> &'a Value {
+    let place = format!("/components/schemas/{body}/properties/{}", field.replace('.', "/properties/"));
+    let found = document.pointer(&place).unwrap_or_else(|| panic!("{place} is missing"));
+    found.get("default").unwrap_or_else(|| panic!("{place} has no default"))
+}
+
+#[tokio::test]
+async fn a_field_that_is_left_out_becomes_what_the_document_says() {
+    world(|w| async move {
+        let document = openapi::document();
+        let default = |body: &str, field: &str| default(&document, body, field);
+        let mut body = campaign("Plain");
+        body["campaign"]["sequence_steps"].as_array_mut().unwrap().truncate(1);
+        for owner in [&w.alice, &w.bob] {
+            let made = owner.made("/campaigns", &body).await["id"].as_str().unwrap().to_owned();
+            let seen = owner.seen(&format!("/campaigns/{made}")).await;
+            for field in ["min_wait_seconds", "max_wait_seconds", "verify_email_mx", "bounce_rate_threshold"] {
+                assert_eq!(&seen[field], default("NewCampaign", &format!("campaign.{field}")), "{field}");
+            }
+            let step = "/components/schemas/NewCampaign/properties/campaign/properties/sequence_steps/items/properties";
+            let delay = document.pointer(&format!("{step}/delay_minutes/default")).unwrap();
+            assert_eq!(&seen["sequence_steps"][0]["delay_minutes"], delay);
+
+            let key = owner.made("/api_keys", &json!({"label": "Plain"})).await;
+            assert_eq!(&key["client_kind"], default("NewApiKey", "client_kind"));
+            let outreach = owner.made("/outreaches", &json!({"outreach": {"name": "Plain"}})).await;
+            assert_eq!(&outreach["unique_contacts"], default("NewOutreach", "outreach.unique_contacts"));
+            let hook = json!({"webhook": {"url": "https://127.0.0.1/plain"}});
+            let hook = owner.made("/webhooks", &hook).await;
+            assert_eq!(&hook["event_filters"], default("NewWebhook", "webhook.event_filters"));
+
+            let import = w.import(owner, 2, "x.example").await;
+            let contact = w.contacts_of(import).await[0];
+            let path = format!("/campaigns/{made}/enroll_contact");
+            let one = owner.made(&path, &json!({"contact_id": contact})).await;
+            assert_eq!(&one["batch_number"], default("EnrollContact", "batch_number"));
+            let all = json!({"contact_import_id": import});
+            let all = owner.made(&format!("/campaigns/{made}/enroll"), &all).await;
+            assert_eq!(&all["batch_size"], default("Enroll", "batch_size"));
+        }
+        assert_eq!(default("EnrollContact", "priority"), false);
+        // A change that leaves a field out leaves it as it is.
+        for change in ["CampaignChange", "OutreachChange", "WebhookChange"] {
+            let mut fields = vec![&document["components"]["schemas"][change]];
+            while let Some(schema) = fields.pop() {
+                fields.extend(schema["properties"].as_object().into_iter().flat_map(|inner| inner.values()));
+                assert_eq!(schema.get("default"), None, "{change}");
+            }
+        }
+    })
+    .await;
 }
 
 /// Every word that a text below can have.

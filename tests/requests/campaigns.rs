@@ -325,3 +325,26 @@ async fn a_campaign_is_completed_when_nothing_dispatched_can_send_any_more() {
     })
     .await;
 }
+
+#[tokio::test]
+async fn the_longest_wait_that_is_left_out_is_420_or_as_long_as_the_shortest() {
+    world(|w| async move {
+        for (least, longest) in [(0, 420), (420, 420), (421, 421), (86_400, 86_400)] {
+            let mut body = campaign("Slow");
+            body["campaign"]["min_wait_seconds"] = json!(least);
+            for client in [&w.alice, &w.bob] {
+                let id = client.made("/campaigns", &body).await["id"].as_str().unwrap().to_owned();
+                let seen = client.seen(&format!("/campaigns/{id}")).await;
+                assert_eq!(
+                    (&seen["min_wait_seconds"], &seen["max_wait_seconds"]),
+                    (&json!(least), &json!(longest))
+                );
+            }
+        }
+        let mut body = campaign("Too slow");
+        body["campaign"]["min_wait_seconds"] = json!(86_401);
+        let refused: Value = w.alice.post("/campaigns", &body).await.json();
+        assert_eq!(refused["message"], "Min wait seconds must be less than or equal to 86400");
+    })
+    .await;
+}

@@ -103,7 +103,7 @@ async fn a_status_is_raised_only_and_time_stamps_are_kept() {
         alice.enroll(campaign, world.import(alice, 1, "x.example").await, 50).await;
         alice.made(&format!("/campaigns/{campaign}/dispatch"), &json!({})).await;
         let enrollment = world.ids("SELECT id FROM enrollments", []).await[0];
-        for stop in [Stop::Bounced { reason: "550 no such user".into() }, Stop::Replied] {
+        for stop in [Stop::Bounced { position: 1, reason: "550 no such user".into() }, Stop::Replied] {
             in_transaction(&world, async |scope| {
                 stop_one(scope, enrollment, stop, STOPPED_AT).await.unwrap();
             })

@@ -125,3 +125,25 @@ async fn a_forecast_knows_the_waits_the_day_and_the_plan() {
     })
     .await;
 }
+
+#[tokio::test]
+async fn a_forecast_leaves_out_what_a_dispatch_leaves_out_of_a_deleted_import() {
+    world(|w| async move {
+        let (alice, bob) = (&w.alice, &w.bob);
+        for owner in [alice, bob] {
+            let campaign = owner.campaign(&json!({})).await;
+            let path = format!("/campaigns/{campaign}/send_forecast");
+            let (gone, kept) = (w.import(owner, 3, "x.example").await, w.import(owner, 2, "y.example").await);
+            owner.enroll(campaign, gone, 50).await;
+            assert_eq!(owner.seen(&path).await["pending"], 3);
+            owner.delete(&format!("/contact_imports/{gone}")).await.assert_status_ok();
+            let seen = owner.seen(&path).await;
+            assert_eq!((&seen["pending"], &seen["total_sends"]), (&json!(0), &json!(0)));
+            let none: Value = owner.post(&format!("/campaigns/{campaign}/dispatch"), &json!({})).await.json();
+            assert_eq!(none["code"], "no_pending_enrollments");
+            owner.enroll(campaign, kept, 50).await;
+            assert_eq!(owner.seen(&path).await["pending"], 2);
+        }
+    })
+    .await;
+}

@@ -1,6 +1,6 @@
 //! Operations on what meets the outside: mailboxes, webhooks, billing, and what recipients reach.
 
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::{Operation, delete, get, patch, post};
 use crate::{errors::Code, views};
@@ -127,7 +127,13 @@ pub(super) fn webhooks() -> Vec<Operation> {
     ]
 }
 
+/// The body of a click. Nothing of it is refused.
+fn one_click() -> Value {
+    json!({"description": "`List-Unsubscribe=One-Click`, as mail programs send it; it is not looked at."})
+}
+
 pub(super) fn recipients() -> Vec<Operation> {
+    const FORM: &str = "application/x-www-form-urlencoded";
     const TAG: &str = "Recipients";
     let page = json!({"type": "string"});
     vec![
@@ -138,6 +144,8 @@ pub(super) fn recipients() -> Vec<Operation> {
         post("/u/{token}")
             .named(TAG, "unsubscribe_recipient", "Unsubscribe at once (RFC 8058)")
             .by_others()
+            .or_takes(FORM, one_click(), json!({"List-Unsubscribe": "One-Click"}))
+            .or_takes("multipart/form-data", one_click(), json!({"List-Unsubscribe": "One-Click"}))
             .answers_other("text/html", &page),
         get("/o/{token}")
             .named(TAG, "get_open_pixel", "The pixel of a mail; the token ends in `.gif`")
@@ -150,6 +158,12 @@ pub(super) fn recipients() -> Vec<Operation> {
                 "What SMTP2GO says of a mail; the token is the account's own",
             )
             .by_others()
+            .takes("Smtp2goEvent")
+            .or_takes(
+                FORM,
+                json!({"$ref": "#/components/schemas/Smtp2goEvent"}),
+                json!({"event": "bounce", "bounce": "hard", "rcpt": "ada@example.com"}),
+            )
             .answers_other(
                 "application/json",
                 &json!({"type": "object", "required": ["status"],
