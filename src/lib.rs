@@ -31,3 +31,10 @@ pub mod tenancy;
 pub mod views;
 pub mod webhooks;
 pub mod workers;
+
+// The fuzz targets name this crate as others do.
+#[cfg(test)]
+extern crate self as ampout;
+#[cfg(test)]
+#[path = "../fuzz/replay.rs"]
+mod replay;

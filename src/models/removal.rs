@@ -10,10 +10,11 @@ use super::{
     accounts::erase,
     campaigns,
     deliveries::{self, spend_reservation},
-    enrollments::{Stop, stop_contacts},
+    enrollments::{self, Stop, stop_contacts},
     import_uploads, periods,
     sql::{holes, uuids},
-    states::DeliveryState,
+    states::{DeliveryState, EnrollmentStatus},
+    tally::{Delta, Tally},
     webhook_deliveries,
 };
 use crate::{
@@ -199,12 +200,22 @@ async fn drop_enrollments(scope: &Scope, ids: &[Uuid], now: Timestamp) -> ApiRes
         .filter(deliveries::Column::EnrollmentId.is_in(ids.iter().copied()))
         .all(&scope.db())
         .await?;
+    let mut tally = Tally::default();
     for delivery in &uncertain {
         spend_reservation(scope, delivery, false, now).await?;
-        let sql =
-            "UPDATE campaign_totals SET uncertain = uncertain - 1 WHERE account_id = $1 AND campaign_id = $2";
-        scope.execute(sql, [delivery.campaign_id.into()]).await?;
+        let enrollment = scope
+            .find_hidden::<enrollments::Entity>()
+            .filter(enrollments::Column::Id.eq(delivery.enrollment_id))
+            .one(&scope.db())
+            .await?;
+        if let Some(enrollment) = enrollment {
+            // Whether its first message came will never be known, and it is no longer waited for.
+            let pending = -i64::from(enrollment.status == EnrollmentStatus::Pending);
+            let delta = Delta { uncertain: -1, pending, ..Delta::NONE };
+            tally.add(enrollment.batch_id, enrollment.campaign_id, delta);
+        }
     }
+    tally.write(scope).await?;
     drop_rows(scope, "deliveries", "enrollment_id", ids).await?;
     drop_rows(scope, "enrollments", "id", ids).await
 }

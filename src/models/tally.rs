@@ -1,6 +1,6 @@
 //! Changes of the counters that pages show, gathered first and written once per row.
 //!
-//! Batches come before totals, several rows of one table by id: the lock order of the whole application.
+//! Batches come before totals, several rows of one table by id; their campaign is locked before (see docs/ARCHITECTURE.md).
 
 use std::collections::BTreeMap;
 

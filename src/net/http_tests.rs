@@ -13,6 +13,8 @@ use async_trait::async_trait;
 use ipnet::IpNet;
 use proptest::prelude::*;
 use rstest::rstest;
+use rustls::pki_types::{CertificateDer, pem::PemObject};
+use testkit::sink::Identity;
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::{TcpListener, TcpStream},
@@ -227,6 +229,39 @@ async fn a_connection_that_is_shut_down_is_closed_for_its_server_while_it_can_st
     let end = timeout(Duration::from_secs(10), server.read_u8()).await.unwrap();
     assert_eq!(end.unwrap_err().kind(), std::io::ErrorKind::UnexpectedEof);
     drop(stream);
+}
+
+/// TLS takes more than the socket does: what it keeps goes out when it is flushed, and not before.
+#[tokio::test]
+async fn what_tls_took_from_us_is_on_its_way_once_it_is_flushed() {
+    let identity = Identity::generate(&["127.0.0.1".to_owned()]).unwrap();
+    let root = CertificateDer::from_pem_slice(identity.ca_pem().unwrap().as_bytes()).unwrap();
+    let policy = DialPolicy { allow_private: true, allow_plain_mail: false };
+    let dns = Rebinding { asked: AtomicUsize::new(0), later: Ipv4Addr::LOCALHOST.into() };
+    let dialer = Dialer::with(policy, Arc::new(dns), &[root]).unwrap();
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let within = Duration::from_secs(10);
+    let ours = async {
+        let tcp = TcpStream::connect(address).await.unwrap();
+        let tls = dialer.wrap_tls("127.0.0.1", tcp, within).await.unwrap();
+        HttpStream(TokioIo::new(Either::Right(Box::new(tls))))
+    };
+    let acceptor = identity.acceptor().unwrap();
+    let theirs = async { acceptor.accept(listener.accept().await.unwrap().0).await.unwrap() };
+    let (mut stream, mut server) = tokio::join!(ours, theirs);
+
+    // Nobody reads: it takes what it can keep, and the socket is full.
+    let mut taken = 0;
+    while let Some(more) =
+        std::future::poll_fn(|cx| Write::poll_write(Pin::new(&mut stream), cx, &[7; 9000])).now_or_never()
+    {
+        taken += more.unwrap();
+    }
+    let read = async { server.read_exact(&mut vec![0; taken]).await.map(drop) };
+    let flush = std::future::poll_fn(|cx| Write::poll_flush(Pin::new(&mut stream), cx));
+    let both = timeout(within, futures_util::future::try_join(flush, read)).await;
+    both.unwrap().unwrap();
 }
 
 #[tokio::test]

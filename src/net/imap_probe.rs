@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use tokio::io::{AsyncWriteExt as _, BufReader};
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt as _, BufReader};
 use tokio::time::{Instant, timeout_at};
 use tokio_util::either::Either;
 use zeroize::Zeroizing;
@@ -64,7 +64,11 @@ pub async fn open_imap(
     opened.map_err(|_| VerifyError::Timeout)?.map(|probe| probe.io)
 }
 
-async fn log_in(dialer: &Dialer, mailbox: &Mailbox<'_>, within: Duration) -> Result<Probe, VerifyError> {
+async fn log_in(
+    dialer: &Dialer,
+    mailbox: &Mailbox<'_>,
+    within: Duration,
+) -> Result<Probe<MailStream>, VerifyError> {
     let tcp = dialer.connect(mailbox.host, mailbox.port, CONNECT.min(within)).await?;
     let stream = if mailbox.port == IMPLICIT_TLS {
         Either::Right(Box::new(dialer.wrap_tls(mailbox.host, tcp, within).await?))
@@ -72,10 +76,7 @@ async fn log_in(dialer: &Dialer, mailbox: &Mailbox<'_>, within: Duration) -> Res
         Either::Left(tcp)
     };
     let mut probe = Probe::new(stream);
-    let greeting = probe.line().await?;
-    if !starts_with(&greeting, "* OK") {
-        return Err(VerifyError::ProtocolFailed);
-    }
+    probe.greet().await?;
     let mut probe = probe.secure_if_needed(dialer, mailbox, within).await?;
     probe.login(mailbox.username, mailbox.password).await?;
     Ok(probe)
@@ -88,8 +89,8 @@ enum Status {
     No,
 }
 
-struct Probe {
-    io: BufReader<MailStream>,
+struct Probe<S> {
+    io: BufReader<S>,
     budget: usize,
     tag: u32,
     starttls: bool,
@@ -102,12 +103,7 @@ impl From<LineError> for VerifyError {
     }
 }
 
-impl Probe {
-    fn new(stream: MailStream) -> Self {
-        let io = BufReader::with_capacity(2048, stream);
-        Self { io, budget: MAX_READ, tag: 0, starttls: false, login_disabled: false }
-    }
-
+impl Probe<MailStream> {
     async fn secure_if_needed(
         mut self,
         dialer: &Dialer,
@@ -131,6 +127,18 @@ impl Probe {
         let mut secured = Self::new(Either::Right(Box::new(tls)));
         secured.capabilities().await?;
         Ok(secured)
+    }
+}
+
+impl<S: AsyncRead + AsyncWrite + Unpin> Probe<S> {
+    fn new(stream: S) -> Self {
+        let io = BufReader::with_capacity(2048, stream);
+        Self { io, budget: MAX_READ, tag: 0, starttls: false, login_disabled: false }
+    }
+
+    async fn greet(&mut self) -> Result<(), VerifyError> {
+        let greeting = self.line().await?;
+        if starts_with(&greeting, "* OK") { Ok(()) } else { Err(VerifyError::ProtocolFailed) }
     }
 
     async fn capabilities(&mut self) -> Result<(), VerifyError> {
@@ -197,6 +205,23 @@ impl Probe {
         let line = read_line(&mut self.io, MAX_LINE, &mut self.budget).await?;
         Ok(String::from_utf8_lossy(&line).into_owned())
     }
+}
+
+/// A login in clear with a server whose words are all there, for the fuzzer (`fuzz/targets/imap_login.rs`): how it ended, and
+/// the stream again.
+#[cfg(any(test, fuzzing))]
+#[doc(hidden)]
+pub async fn log_in_over<S>(stream: S, username: &str, password: &str) -> (Result<(), VerifyError>, S)
+where
+    S: AsyncRead + AsyncWrite + Unpin,
+{
+    let mut probe = Probe::new(stream);
+    let ended = async {
+        probe.greet().await?;
+        probe.capabilities().await?;
+        probe.login(username, password).await
+    };
+    (ended.await, probe.io.into_inner())
 }
 
 fn status(answer: &str) -> Result<Status, VerifyError> {

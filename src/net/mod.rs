@@ -26,7 +26,7 @@ pub fn is_host(text: &str) -> bool {
 }
 
 /// What a host would be taken for, for the fuzzer: an address, a name (`Err`), or neither.
-#[cfg(fuzzing)]
+#[cfg(any(test, fuzzing))]
 #[doc(hidden)]
 pub fn read_host(text: &str) -> Option<Result<std::net::IpAddr, String>> {
     match host::Host::parse(text).ok()? {

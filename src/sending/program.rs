@@ -1,6 +1,6 @@
 //! What a lane sends and as whom: the compiled steps of its campaign, and its opened credential.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use moka::future::Cache;
 use sea_orm::{ConnAcquireErr, DbErr};
@@ -14,10 +14,17 @@ use crate::{
     tenancy::{Conn, SystemScope},
 };
 
+/// Bytes that all compiled steps of a process may take, as far as their texts tell.
+const MOST_KEPT: u64 = 64 * 1024 * 1024;
+/// Bytes of a compiled tag, about: in the HTML and in the text.
+const TAG: usize = 400;
+
 /// The compiled steps of a campaign. They cannot change once it was dispatched, so they are kept.
 #[derive(Debug)]
 pub struct Program {
     steps: Vec<StepTemplates>,
+    /// Bytes that it takes, about.
+    size: usize,
 }
 
 impl Program {
@@ -33,7 +40,9 @@ pub struct Programs(Cache<Uuid, Arc<Program>>);
 
 impl Default for Programs {
     fn default() -> Self {
-        Self(Cache::builder().max_capacity(1_000).time_to_idle(std::time::Duration::from_secs(600)).build())
+        let size = |_: &Uuid, program: &Arc<Program>| u32::try_from(program.size).unwrap_or(u32::MAX);
+        let idle = Duration::from_secs(600);
+        Self(Cache::builder().max_capacity(MOST_KEPT).weigher(size).time_to_idle(idle).build())
     }
 }
 
@@ -139,14 +148,24 @@ async fn compile(system: &SystemScope, lane: &Lane) -> Result<Arc<Program>, DbEr
         Ok((subject, html, row.try_get("", "body_text")?))
     });
     let stored = stored.collect::<Result<Vec<Stored>, DbErr>>()?;
+    let size = stored.iter().map(size).sum();
     let steps = aside_for_lane(move || stored.iter().map(parse).collect::<Result<_, _>>())
         .await
         .map_err(unreadable)??;
-    Ok(Arc::new(Program { steps }))
+    Ok(Arc::new(Program { steps, size }))
 }
 
 /// Subject, HTML and text of a step.
 type Stored = (String, String, Option<String>);
+
+/// Bytes that a step takes once it is compiled, about.
+fn size((subject, html, text): &Stored) -> usize {
+    let texts = [subject, html].into_iter().chain(text);
+    // A text that is not given is made of the HTML.
+    let tags = |text: &String| text.matches("{{").count() + text.matches("{%").count();
+    let of = |text: &String| 2 * text.len() + TAG * tags(text);
+    texts.map(of).sum()
+}
 
 fn parse((subject, html, text): &Stored) -> Result<StepTemplates, DbErr> {
     StepTemplates::parse(subject, html, text.as_deref()).map_err(|_| unreadable("a step"))
@@ -154,4 +173,26 @@ fn parse((subject, html, text): &Stored) -> Result<StepTemplates, DbErr> {
 
 fn unreadable(what: impl std::fmt::Display) -> DbErr {
     DbErr::Custom(format!("a stored value cannot be read: {what}"))
+}
+
+#[cfg(test)]
+mod tests {
+    #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+    use super::*;
+
+    #[tokio::test]
+    async fn large_programs_make_room_for_each_other() {
+        let stored: Stored = ("Hello".to_owned(), "{{email}}".repeat(2_000), None);
+        let kept = Programs::default();
+        for n in 0..10 {
+            let program = Program { steps: vec![parse(&stored).unwrap()], size: 20 * size(&stored) };
+            kept.0.insert(Uuid::from_u128(n), Arc::new(program)).await;
+        }
+        kept.0.run_pending_tasks().await;
+        let each = 20 * u64::try_from(size(&stored)).unwrap();
+        assert!(each > 16_000_000, "a small text with many tags is large: {each}");
+        assert!(kept.0.weighted_size() <= MOST_KEPT);
+        assert!((1..=MOST_KEPT / each).contains(&kept.0.entry_count()), "{}", kept.0.entry_count());
+    }
 }

@@ -7,7 +7,7 @@ use uuid::Uuid;
 
 use super::{
     aside::aside,
-    compose::{Composed, Letter, compose, message_id},
+    compose::{Composed, Letter, compose},
     preview::{Addressee, compile, render},
     render::StepTemplates,
     smtp::{DataOutcome, Endpoint, Envelope, OfferError, Offered, Reply, SmtpConnection, Timeouts},
@@ -182,8 +182,7 @@ fn messages(test: &Test, run_id: Uuid) -> Vec<Model> {
             email: email.to_string(),
             position,
             state: TestState::Claimed,
-            message_id: EmailAddress::parse(&test.credential.from_email)
-                .map_or_else(|_| deliveries::message_id(id, domain), |from| message_id(id, &from)),
+            message_id: deliveries::message_id(id, domain),
             smtp_reply: None,
             reserved_period: None,
             locked_until: now,

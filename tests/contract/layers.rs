@@ -1,9 +1,11 @@
 //! What may lean on what, and the rules of style that no lint knows, read from the source itself.
 
+use std::collections::{BTreeMap, BTreeSet};
+
 use crate::support::source::{Source, sources};
 
 /// The files that may make a scope that sees every account, each for one purpose.
-const SYSTEM_SCOPES: [&str; 36] = [
+const SYSTEM_SCOPES: [&str; 37] = [
     "src/billing/customers.rs",
     "src/billing/inbound.rs",
     "src/billing/notices.rs",
@@ -26,7 +28,8 @@ const SYSTEM_SCOPES: [&str; 36] = [
     "src/models/suppressions.rs",
     "src/models/usage.rs",
     "src/sending/health.rs",
-    "src/sending/lanes.rs",
+    "src/sending/lanes/leaving.rs",
+    "src/sending/lanes/taking.rs",
     "src/sending/ledger/mod.rs",
     "src/sending/program.rs",
     "src/sending/stranded.rs",
@@ -168,13 +171,54 @@ fn tasks_begin_in_the_engine_only() {
     }
 }
 
+/// Which folders lean on which others, as the map says and as the source does.
+#[test]
+fn calls_go_as_the_map_says() {
+    type Arrows = BTreeMap<String, BTreeSet<String>>;
+    let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR"));
+    let map = std::fs::read_to_string(root.join("docs/ARCHITECTURE.md")).unwrap();
+    let table = map.split("## ").find(|section| section.starts_with("What leans on what")).unwrap();
+    let rows = table.lines().filter_map(|line| line.strip_prefix("| `")?.split_once("/` |"));
+    let said: Arrows = rows
+        .map(|(from, to)| {
+            let to = to.trim_end_matches('|').split(',').map(|name| name.trim().to_owned());
+            (from.to_owned(), to.filter(|name| !name.is_empty()).collect())
+        })
+        .collect();
+
+    let mut found: Arrows = said.keys().map(|folder| (folder.clone(), BTreeSet::new())).collect();
+    for source in application() {
+        let Some((folder, _)) = source.path["src/".len()..].split_once('/') else { continue };
+        let Some(leans_on) = found.get_mut(folder) else { continue };
+        let code = source.code();
+        let named = code.split("crate::").skip(1).filter_map(|path| path.split(|c: char| !is_word(c)).next());
+        let imports = source.imports();
+        let imported = imports.iter().filter_map(|path| path.strip_prefix("crate::")?.split("::").next());
+        leans_on.extend(
+            named.chain(imported).filter(|to| said.contains_key(*to) && *to != folder).map(str::to_owned),
+        );
+    }
+    assert_eq!(found, said);
+    let folders = std::fs::read_dir(root.join("src")).unwrap().map(|entry| entry.unwrap());
+    let folders = folders.filter(|entry| entry.path().is_dir());
+    let mut all: BTreeSet<String> = folders.map(|entry| entry.file_name().into_string().unwrap()).collect();
+    for everybodys in ["bin", "config", "db", "errors", "metrics"] {
+        assert!(all.remove(everybodys), "there is no src/{everybodys}");
+    }
+    assert_eq!(said.into_keys().collect::<BTreeSet<_>>(), all, "a folder is missing in the table");
+}
+
+fn is_word(letter: char) -> bool {
+    letter.is_alphanumeric() || letter == '_'
+}
+
 /// Whoever looks for the room of a change begins with the map.
 #[test]
 fn the_map_names_every_room_and_no_other() {
     let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR"));
     let map = std::fs::read_to_string(root.join("docs/ARCHITECTURE.md")).unwrap();
     let table = map.split("## ").find(|section| section.starts_with("The folders of `src/`")).unwrap();
-    let rooms: std::collections::BTreeSet<String> = std::fs::read_dir(root.join("src"))
+    let rooms: BTreeSet<String> = std::fs::read_dir(root.join("src"))
         .unwrap()
         .map(|entry| {
             let entry = entry.unwrap();
@@ -182,7 +226,7 @@ fn the_map_names_every_room_and_no_other() {
             if entry.path().is_dir() { format!("{name}/") } else { name }
         })
         .collect();
-    let named: std::collections::BTreeSet<String> = table
+    let named: BTreeSet<String> = table
         .lines()
         .filter_map(|line| line.strip_prefix("| `")?.split(" | ").next())
         .flat_map(|cell| cell.split('`').filter(|name| name.ends_with('/') || name.contains(".rs")))
@@ -197,7 +241,14 @@ fn the_map_names_every_room_and_no_other() {
 
 #[test]
 fn files_are_short_enough_to_be_read_at_once() {
-    for (folder, most) in [("src", 400), ("tests", 600), ("migration/src", 400), ("testkit", 400)] {
+    for (folder, most) in [
+        ("src", 400),
+        ("tests", 600),
+        ("migration/src", 400),
+        ("testkit", 400),
+        ("bench", 400),
+        ("demo", 400),
+    ] {
         for source in sources(folder) {
             let lines = source.text.lines().count();
             assert!(lines <= most, "{} has {lines} lines, {most} are allowed", source.path);

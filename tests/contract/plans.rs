@@ -6,6 +6,7 @@
 use std::{collections::BTreeSet, fmt::Write as _};
 
 use ampout::{
+    clock::Timestamp,
     models::{
         _entities::{
             api_keys, batches, campaigns as campaign_rows, contact_imports, contacts as contact_rows,
@@ -17,6 +18,10 @@ use ampout::{
         webhook_deliveries,
     },
     paging::Page,
+    sending::{
+        lanes::{Room, look_sql},
+        stranded,
+    },
     tenancy::{Conn, Scope, SystemScope},
 };
 use sea_orm::{
@@ -340,6 +345,66 @@ async fn a_page_of_every_list_looks_at_its_own_rows_only_however_deep_it_is() {
             before + &hold_sqlite(&w, &listings).await
         };
         assert!(wrong.is_empty(), "{wrong}");
+    })
+    .await;
+}
+
+/// What the sender and the recovery ask again and again, and by which indexes SQLite is to find it.
+fn looks_for_lanes(backend: DbBackend) -> Vec<(&'static [&'static str], Listing)> {
+    let look = look_sql(backend, &Room { all: 64, failing: 8, crowded: Vec::new() }, &[], Timestamp::now());
+    let closed = [Timestamp::now().micros().into()];
+    let listing = |route, statement| Listing { route, statement, terms: "" };
+    vec![
+        (
+            &["ix_smtp_credentials_wake"],
+            listing(
+                "the next lanes",
+                Statement::from_sql_and_values(DbBackend::Postgres, &look.text, look.values),
+            ),
+        ),
+        (
+            &["ix_smtp_credentials_deleted", "ix_smtp_credentials_disabled"],
+            listing(
+                "lanes that are closed for good",
+                Statement::from_sql_and_values(DbBackend::Postgres, stranded::CLOSED, closed),
+            ),
+        ),
+    ]
+}
+
+/// Ten thousand lanes are open and fail: none of them is closed, and few are taken at a time.
+#[tokio::test]
+async fn a_look_for_lanes_looks_at_those_only_that_it_is_for() {
+    world(|w| async move {
+        let rows = rows_of(&w, &w.alice).await;
+        rows_of(&w, &w.bob).await;
+        let text = |sql: &str| sql.to_owned();
+        let failing = [
+            ("holder", text("NULL")),
+            ("disabled_at", text("NULL")),
+            ("disabled_reason", text("NULL")),
+            ("deleted_at", text("NULL")),
+            ("next_send_at", text("0")),
+            ("wake_at", text("n")),
+            ("failures", text("3")),
+        ];
+        copy::<smtp_credentials::Entity>(&w, rows.credential.id, CREDENTIALS, SOME, &failing).await;
+        let backend = w.ctx.db.get_database_backend();
+        let (named, looks_at): (Vec<_>, Vec<_>) = looks_for_lanes(backend).into_iter().unzip();
+        if backend == DbBackend::Postgres {
+            let tx = w.ctx.db.begin().await.unwrap();
+            tx.execute_unprepared(WHOLE).await.unwrap();
+            let wrong = looks(&tx, &looks_at).await;
+            assert!(wrong.is_empty(), "{wrong}");
+            return;
+        }
+        for (named, listing) in named.into_iter().zip(&looks_at) {
+            let rows = explained(&w.ctx.db, "EXPLAIN QUERY PLAN", listing).await;
+            let plan: Vec<String> = rows.iter().map(|row| row.try_get("", "detail").unwrap()).collect();
+            let plan = plan.join("\n");
+            assert!(!plan.contains("SCAN smtp_credentials"), "{plan}");
+            assert!(named.iter().all(|index| plan.contains(index)), "{}:\n{plan}", listing.route);
+        }
     })
     .await;
 }

@@ -158,6 +158,14 @@ async fn a_campaign_that_only_an_uncertain_message_kept_going_is_completed_with_
         ] {
             assert_eq!(client.seen(&format!("/campaigns/{}", rows.campaign.id)).await["status"], status);
         }
+        // The other contact of each campaign is pending too, and gone with the import alone.
+        for (rows, pending) in [(&by_contact, 1), (&by_import, 0), (&kept, 2), (&theirs, 2)] {
+            let totals = "SELECT pending FROM campaign_totals WHERE campaign_id = $1";
+            assert_eq!(w.number(totals, [rows.campaign.id.into()]).await, pending);
+            let of_dispatched = "SELECT pending FROM batches WHERE id = $1";
+            let left = w.number(of_dispatched, [rows.batches[0].id.into()]).await;
+            assert_eq!(left, i64::from(pending == 2));
+        }
     })
     .await;
 }

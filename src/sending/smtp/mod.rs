@@ -7,6 +7,9 @@
 
 mod classify;
 mod features;
+#[cfg(any(test, fuzzing))]
+#[doc(hidden)]
+pub mod fuzzing;
 mod message;
 mod offering;
 mod open;
@@ -53,7 +56,7 @@ pub struct Envelope<'a> {
     pub size: usize,
 }
 
-/// How long each phase may take. The library's own time-outs bound no command, these do.
+/// How long each phase may take, whatever the server sends meanwhile.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Timeouts {
     /// DNS and TCP together.

@@ -88,7 +88,7 @@ impl Reply {
     pub fn enhanced(&self) -> Option<(u16, u16)> {
         let word = self.lines.first()?.split_whitespace().next()?;
         let mut parts = word.split('.');
-        let class: u16 = parts.next()?.parse().ok()?;
+        let class: u16 = parts.next().filter(|class| class.len() == 1)?.parse().ok()?;
         let mut number = || {
             let part = parts.next().filter(|part| (1..=3).contains(&part.len()))?;
             part.bytes().all(|byte| byte.is_ascii_digit()).then(|| part.parse().ok())?
@@ -232,6 +232,7 @@ mod tests {
     #[case(550, "5.1.1.1 long", None)]
     #[case(550, "5.1.1234 x", None)]
     #[case(550, "5.+1.1 x", None)]
+    #[case(550, "+5.1.1 x", None)]
     #[case(550, "no such user", None)]
     #[case(550, "", None)]
     fn the_enhanced_code_is_found(

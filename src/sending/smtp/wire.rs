@@ -5,7 +5,7 @@
 use std::{io::ErrorKind, mem::MaybeUninit, time::Duration};
 
 use socket2::SockRef;
-use tokio::io::{AsyncWriteExt as _, BufReader};
+use tokio::io::{AsyncBufRead, AsyncWriteExt as _, BufReader};
 use tokio::net::TcpStream;
 use tokio_util::either::Either;
 
@@ -14,9 +14,9 @@ use super::reply::{Reply, ReplyLine};
 use crate::net::{DialError, Dialer, LineError, MailStream, read_line};
 
 /// A reply line is 512 bytes by the standard; what is over this is dropped.
-const MAX_LINE: usize = 2048;
+pub(super) const MAX_LINE: usize = 2048;
 /// A reply of all its lines; more is a server that means no good.
-const MAX_REPLY: usize = 64 * 1024;
+pub(super) const MAX_REPLY: usize = 64 * 1024;
 const READ_BUFFER: usize = 2048;
 
 pub(super) struct Wire {
@@ -85,20 +85,7 @@ impl Wire {
 
     /// One whole reply.
     pub(super) async fn read_reply(&mut self) -> Result<Reply, Broken> {
-        let mut budget = MAX_REPLY;
-        let mut lines = Vec::with_capacity(1);
-        let mut first = None;
-        loop {
-            let bytes = read_line(&mut self.io, MAX_LINE, &mut budget).await?;
-            let line = ReplyLine::parse(&bytes).ok_or(Broken::Protocol)?;
-            if line.code != *first.get_or_insert(line.code) {
-                return Err(Broken::Protocol);
-            }
-            lines.push(line.text);
-            if !line.more {
-                return Ok(Reply::new(line.code, lines));
-            }
-        }
+        read_reply(&mut self.io).await
     }
 
     /// TLS on a conversation that began in clear.
@@ -114,6 +101,27 @@ impl Wire {
                 Ok(Self::new(Either::Right(Box::new(tls))))
             }
             secured @ Either::Right(_) => Ok(Self::new(secured)),
+        }
+    }
+}
+
+/// One whole reply, and not a byte behind it.
+pub(super) async fn read_reply<R>(reader: &mut R) -> Result<Reply, Broken>
+where
+    R: AsyncBufRead + Unpin,
+{
+    let mut budget = MAX_REPLY;
+    let mut lines = Vec::with_capacity(1);
+    let mut first = None;
+    loop {
+        let bytes = read_line(reader, MAX_LINE, &mut budget).await?;
+        let line = ReplyLine::parse(&bytes).ok_or(Broken::Protocol)?;
+        if line.code != *first.get_or_insert(line.code) {
+            return Err(Broken::Protocol);
+        }
+        lines.push(line.text);
+        if !line.more {
+            return Ok(Reply::new(line.code, lines));
         }
     }
 }
