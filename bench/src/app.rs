@@ -41,6 +41,17 @@ pub struct Arguments {
     pub within_seconds: u64,
 }
 
+impl Arguments {
+    /// The application.
+    ///
+    /// # Errors
+    /// Nobody knows where this program is.
+    pub fn program(&self) -> Result<PathBuf, Error> {
+        let beside = std::env::current_exe()?.with_file_name("ampout");
+        Ok(std::path::absolute(self.binary.as_ref().unwrap_or(&beside))?)
+    }
+}
+
 /// The running application.
 pub struct App {
     builder: Builder,
@@ -62,8 +73,7 @@ impl App {
     /// It does not start, or the database cannot be made.
     pub async fn start(arguments: &Arguments, variables: &[(&str, &str)]) -> Result<Self, Error> {
         let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
-        let beside = std::env::current_exe()?.with_file_name("ampout");
-        let builder = Child::builder(std::path::absolute(arguments.binary.as_ref().unwrap_or(&beside))?)?;
+        let builder = Child::builder(arguments.program()?)?;
         let server = match (arguments.postgres, programs()) {
             (false, _) => None,
             (true, None) => return Err("no PostgreSQL server is installed".into()),

@@ -1,10 +1,7 @@
 //! How fast campaigns go out: messages per second from dispatch to the last final dot, into a sink in this process that
 //! only counts; and what was lost or doubled. Contacts get one step with three merge fields, and nothing waits.
 
-use std::{
-    net::SocketAddr,
-    time::{Duration, Instant},
-};
+use std::time::{Duration, Instant};
 
 use clap::Args;
 use serde_json::{Value, json};
@@ -34,7 +31,8 @@ pub struct Arguments {
     /// How many connections each of them may use at a time.
     #[arg(long, default_value_t = CONNECTIONS)]
     pub connections: u16,
-    /// A round trip to the mail server in milliseconds, half of it each way, beside a client that waits for each reply.
+    /// A round trip to the mail server in milliseconds, half of it each way, for all that is sent; `campaign` shows beside it
+    /// what a client gets that waits for each reply.
     #[arg(long, default_value_t = 0)]
     rtt: u64,
     /// The mail server takes no chunks: each message waits for the answer to DATA.
@@ -49,6 +47,19 @@ impl Arguments {
     /// No port could be listened on.
     pub async fn server(&self) -> Result<Sink, Error> {
         if self.data { mail::server_without_chunks().await } else { mail::server().await }
+    }
+
+    /// The line to it that delays, where a round trip is asked for.
+    ///
+    /// # Errors
+    /// No port could be listened on.
+    pub async fn line(&self, to: &Sink) -> Result<Option<Proxy>, Error> {
+        if self.rtt == 0 {
+            return Ok(None);
+        }
+        let line = Proxy::start(to.address()).await?;
+        line.delay(Duration::from_micros(self.rtt * 500));
+        Ok(Some(line))
     }
 }
 
@@ -78,8 +89,7 @@ impl Sent {
 /// A call that failed, or a contact that did not get exactly one message.
 pub async fn measure(arguments: Arguments, app: &App) -> Result<(), Error> {
     let sink = arguments.server().await?;
-    let each_way = Duration::from_micros(arguments.rtt * 500);
-    let line = delayed(sink.address(), each_way).await?;
+    let line = arguments.line(&sink).await?;
     let port = line.as_ref().map_or_else(|| sink.port(), Proxy::port);
     let sent = send(arguments, app, &sink, port).await?;
     report(arguments, app.database.kind(), &sent)?;
@@ -92,15 +102,6 @@ pub async fn measure(arguments: Arguments, app: &App) -> Result<(), Error> {
         ))?;
     }
     judged(&sent)
-}
-
-async fn delayed(to: SocketAddr, each_way: Duration) -> Result<Option<Proxy>, Error> {
-    if each_way.is_zero() {
-        return Ok(None);
-    }
-    let line = Proxy::start(to).await?;
-    line.delay(each_way);
-    Ok(Some(line))
 }
 
 /// Sends it to a mail server at `port` that leads to the sink.

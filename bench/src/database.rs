@@ -11,6 +11,7 @@ use crate::Error;
 const PAYLOAD: &str = r#"{"id":"019ab5c1-0000-7000-8000-000000000001","type":"enrollment.sent","created_at":"2026-11-24T11:06:40Z","account_id":"019ab5c1-0000-7000-8000-000000000002","data":{"enrollment_id":"019ab5c1-0000-7000-8000-000000000003","contact_id":"019ab5c1-0000-7000-8000-000000000004","contact_email":"person-123456@example.com","campaign_id":"019ab5c1-0000-7000-8000-000000000005","position":1,"status":"sent","sent_at":"2026-11-24T11:06:40Z","opened_at":null,"replied_at":null,"unsubscribed_at":null,"bounce_reason":null}}"#;
 
 /// A database that only this run uses.
+#[derive(Clone)]
 pub struct Database {
     /// Where the application finds it.
     pub url: String,
@@ -54,6 +55,14 @@ impl Database {
     /// What the database refuses, or there is no row.
     pub async fn number(&self, sql: &str) -> Result<i64, Error> {
         number(&self.url, sql).await
+    }
+
+    /// All columns of the first row of a query, as numbers.
+    ///
+    /// # Errors
+    /// What the database refuses, or there is no row.
+    pub async fn numbers(&self, sql: &str) -> Result<Vec<i64>, Error> {
+        numbers(&self.url, sql).await
     }
 
     /// An id as a literal of this database.
@@ -130,11 +139,30 @@ async fn run(url: &str, sql: &str) -> Result<(), Error> {
 }
 
 #[expect(clippy::disallowed_methods, reason = "the benchmark's own database, in which there are no tenants")]
-async fn number(url: &str, sql: &str) -> Result<i64, Error> {
+async fn numbers(url: &str, sql: &str) -> Result<Vec<i64>, Error> {
     let connection = SeaOrm::connect(url).await?;
     let query = Statement::from_string(connection.get_database_backend(), sql.to_owned());
     let row = connection.query_one_raw(query).await?.ok_or("no row")?;
-    let found = row.try_get_by_index::<i64>(0).or_else(|_| row.try_get_by_index::<i32>(0).map(i64::from))?;
+    let found = (0..row.column_names().len()).map(|at| {
+        row.try_get_by_index::<i64>(at).or_else(|_| row.try_get_by_index::<i32>(at).map(i64::from))
+    });
+    let found = found.collect::<Result<_, _>>()?;
     connection.close().await?;
     Ok(found)
+}
+
+async fn number(url: &str, sql: &str) -> Result<i64, Error> {
+    numbers(url, sql).await?.first().copied().ok_or_else(|| "no column".into())
+}
+
+/// Of SQLite as the application is built with it.
+///
+/// # Errors
+/// It does not say.
+#[expect(clippy::disallowed_methods, reason = "no data of anybody")]
+pub async fn sqlite_version() -> Result<String, Error> {
+    let connection = SeaOrm::connect("sqlite::memory:").await?;
+    let query = Statement::from_string(connection.get_database_backend(), "SELECT sqlite_version()");
+    let row = connection.query_one_raw(query).await?.ok_or("no row")?;
+    Ok(row.try_get_by_index(0)?)
 }

@@ -11,7 +11,7 @@ use tokio::{
     net::TcpStream,
 };
 
-use crate::{app::App, people, process::Usage, say};
+use crate::{app::App, people, process::Used, say};
 
 /// What is imported.
 #[derive(Clone, Copy, Debug, Args)]
@@ -35,18 +35,18 @@ pub async fn measure(arguments: Arguments, app: &App) -> Result<(), Error> {
     let table = people::table(arguments.rows)?;
     let bytes = table.len();
     let (api, _) = people::sign_up(app.api()?).await?;
-    let (before, begun) = (Usage::of(app.pid())?, Instant::now());
+    let (before, begun) = (app.used()?, Instant::now());
     let answer = api.post_csv("/contact_imports?name=Bench", table.into_bytes()).await?;
     let uploaded = begun.elapsed();
     let path = format!("/contact_imports/{}", text(&answer, "/id")?);
     let import = people::ended(&api, &path, app.within).await?;
-    let (took, after) = (begun.elapsed(), Usage::of(app.pid())?);
+    let (took, after) = (begun.elapsed(), app.used()?);
     say(&format!("database={} rows={} mib={}", app.database.kind(), arguments.rows, bytes >> 20))?;
     report(arguments.rows, uploaded, took, before, after)?;
     check(&import, arguments.rows)
 }
 
-fn report(rows: u64, uploaded: Duration, took: Duration, before: Usage, after: Usage) -> Result<(), Error> {
+fn report(rows: u64, uploaded: Duration, took: Duration, before: Used, after: Used) -> Result<(), Error> {
     let rows = f64::from(u32::try_from(rows)?);
     say(&format!(
         "seconds={:.2} of_them_upload={:.2} rows_per_second={:.0}",
@@ -54,13 +54,9 @@ fn report(rows: u64, uploaded: Duration, took: Duration, before: Usage, after: U
         uploaded.as_secs_f64(),
         rows / took.as_secs_f64()
     ))?;
-    say(&format!(
-        "cpu_us_per_row={:.1} peak_rss_mib={} before={}",
-        after.since(&before).cpu.as_secs_f64() * 1e6 / rows,
-        after.peak_kib / 1024,
-        before.peak_kib / 1024
-    ))?;
-    Ok(())
+    let cpu = after.since(&before).micros_each(rows);
+    let (peak, before) = (after.app.peak_kib / 1024, before.app.peak_kib / 1024);
+    Ok(say(&format!("cpu_us_per_row={cpu} peak_rss_mib={peak} before={before}"))?)
 }
 
 /// Bytes that an upload may have.
@@ -70,23 +66,23 @@ const MOST: usize = 512 << 20;
 async fn largest(app: &App) -> Result<(), Error> {
     let (mut table, rows) = people::long_rows(MOST)?;
     let (api, key) = people::sign_up(app.api()?).await?;
-    let (before, begun) = (Usage::of(app.pid())?, Instant::now());
+    let (before, begun) = (app.used()?, Instant::now());
     let answer = api.post_csv("/contact_imports?name=Largest", table.clone().into_bytes()).await?;
     let uploaded = begun.elapsed();
     let path = format!("/contact_imports/{}", text(&answer, "/id")?);
     let import = people::ended(&api, &path, app.within).await?;
-    let (took, after) = (begun.elapsed(), Usage::of(app.pid())?);
+    let (took, after) = (begun.elapsed(), app.used()?);
     say(&format!("database={} rows={rows} mib={}", app.database.kind(), table.len() >> 20))?;
     report(rows, uploaded, took, before, after)?;
     check(&import, rows)?;
     table.push('\n');
     let begun = Instant::now();
     let status = upload_unannounced(app, &key, table.as_bytes()).await?;
-    let (took, after) = (begun.elapsed(), Usage::of(app.pid())?);
+    let (took, after) = (begun.elapsed(), app.used()?);
     say(&format!(
         "larger: {status} after {:.2} s, peak_rss_mib={}",
         took.as_secs_f64(),
-        after.peak_kib / 1024
+        after.app.peak_kib / 1024
     ))?;
     if status.contains(" 413 ") { Ok(()) } else { Err("a larger upload was not refused".into()) }
 }

@@ -13,8 +13,10 @@ mod campaign;
 mod ceiling;
 mod chaos;
 mod database;
+mod descriptors;
 mod enroll;
 mod fill;
+mod flat;
 mod growth;
 mod import;
 mod invariants;
@@ -27,8 +29,11 @@ mod process;
 mod requests;
 mod rounds;
 mod soak;
+mod spread;
 mod table;
+mod versions;
 mod waiting;
+mod wal;
 mod webhooks;
 
 use std::io::{self, Write};
@@ -90,10 +95,18 @@ async fn main() -> Result<(), Error> {
 }
 
 async fn start(arguments: &Arguments) -> Result<App, Error> {
-    let connections = if let What::Campaign(campaign) | What::Ceiling(campaign) = &arguments.what {
-        campaign.connections
-    } else {
-        campaign::CONNECTIONS
+    let connections = match &arguments.what {
+        What::Campaign(campaign) | What::Ceiling(campaign) => campaign.connections,
+        What::Growth(_) => growth::CONNECTIONS,
+        What::Kill(_)
+        | What::Memory(_)
+        | What::Limits
+        | What::Webhooks(_)
+        | What::Import(_)
+        | What::Enroll(_)
+        | What::Requests(_)
+        | What::Soak(_)
+        | What::All(_) => campaign::CONNECTIONS,
     };
     let (lanes, more): (u16, &[(&str, &str)]) = match &arguments.what {
         What::Campaign(campaign) | What::Ceiling(campaign) => (campaign.lanes, &[]),

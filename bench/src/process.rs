@@ -57,10 +57,20 @@ impl Used {
     /// Milliseconds for each of so many, by the application alone and with the database's: its server, or the threads of
     /// `SQLite`.
     pub fn millis_each(&self, count: f64) -> String {
-        let each = |cpu: Duration| cpu.as_secs_f64() * 1000.0 / count;
+        let (alone, all) = self.each(count * 1e-3);
+        format!("{alone:.3} with_database={all:.3}")
+    }
+
+    /// The same in microseconds.
+    pub fn micros_each(&self, count: f64) -> String {
+        let (alone, all) = self.each(count * 1e-6);
+        format!("{alone:.1} with_database={all:.1}")
+    }
+
+    fn each(&self, count: f64) -> (f64, f64) {
         let alone = self.app.cpu.saturating_sub(self.app.sqlite);
         let all = self.app.cpu + self.server.unwrap_or_default();
-        format!("{:.3} with_database={:.3}", each(alone), each(all))
+        (alone.as_secs_f64() / count, all.as_secs_f64() / count)
     }
 }
 
@@ -70,6 +80,14 @@ impl Used {
 /// As [`Usage::of`].
 pub fn resident_kib(pid: i32) -> Result<u64, Error> {
     of_status(pid, "VmRSS:")
+}
+
+/// Forgets the most memory that was ever resident: what is told next is the most from now on.
+///
+/// # Errors
+/// As [`Usage::of`], or it belongs to another user.
+pub fn forget_peak(pid: i32) -> Result<(), Error> {
+    Ok(fs::write(format!("/proc/{pid}/clear_refs"), "5")?)
 }
 
 /// Files and connections that are open now.

@@ -8,7 +8,7 @@ use tempfile::TempDir;
 use testkit::api::Error;
 use tokio::{fs, process::Command};
 
-use crate::{app::App, people, process::Usage, say};
+use crate::{app::App, people, say, spread::Spread};
 
 /// Contacts that are asked for one by one, in turn.
 const SAMPLE: u64 = 1_000;
@@ -31,7 +31,7 @@ pub struct Arguments {
     #[arg(long, default_value_t = 4)]
     seconds: u16,
     /// Times that each is measured.
-    #[arg(long, default_value_t = 4)]
+    #[arg(long, default_value_t = 5)]
     runs: u16,
 }
 
@@ -87,23 +87,17 @@ impl Load<'_> {
         let file = self.scripts.path().join(format!("{name}.lua"));
         fs::write(&file, script).await?;
         let mut rates = Vec::new();
-        let before = Usage::of(self.app.pid())?;
+        let before = self.app.used()?;
         let mut answered = 0.0;
         for _ in 0..self.arguments.runs {
             let rate = self.once(&file).await?;
             answered += rate * f64::from(self.arguments.seconds);
             rates.push(rate);
         }
-        let used = Usage::of(self.app.pid())?.since(&before);
-        rates.sort_by(f64::total_cmp);
-        let middle = rates.get(rates.len() / 2).ok_or("nothing was measured")?;
-        let (least, most) = (rates.first().unwrap_or(middle), rates.last().unwrap_or(middle));
-        say(&format!(
-            "{name}: requests_per_second={middle:.0} ({least:.0}-{most:.0}) cpu_ms_per_request={:.3} peak_rss_mib={}",
-            used.cpu.as_secs_f64() * 1000.0 / answered,
-            used.peak_kib / 1024
-        ))?;
-        Ok(())
+        let used = self.app.used()?.since(&before);
+        let rate = Spread::of(rates).ok_or("nothing was measured")?.told(0);
+        let (cpu, peak) = (used.millis_each(answered), used.app.peak_kib / 1024);
+        Ok(say(&format!("{name}: requests_per_second={rate} cpu_ms_per_request={cpu} peak_rss_mib={peak}"))?)
     }
 
     async fn once(&self, script: &Path) -> Result<f64, Error> {

@@ -48,6 +48,8 @@ pub struct Load {
     pub base: String,
     /// Where the sink does.
     pub port: u16,
+    /// Where events go.
+    pub webhook: String,
     /// People of each campaign.
     pub people: u64,
     /// A campaign begins every so often.
@@ -134,6 +136,8 @@ pub async fn run(load: &Load, witness: &Witness) -> Result<u64, Error> {
     })
     .await?;
     let api = Api::new(&load.base)?.with_key(text(&account, "/api_key/plaintext")?);
+    let webhook = json!({ "webhook": { "url": load.webhook } });
+    repeated(async || api.post_once("/webhooks", &webhook, "soak-webhook").await).await?;
     let mut enrolled = 0;
     while Instant::now() < load.until {
         let (begun, number) = (Instant::now(), numbers.next().unwrap_or_default());

@@ -10,7 +10,7 @@ use testkit::{
     wait::eventually,
 };
 
-use crate::{app::App, process::Usage, say};
+use crate::{app::App, say};
 
 /// What is measured.
 #[derive(Clone, Copy, Debug, clap::Args)]
@@ -29,7 +29,7 @@ pub struct Arguments {
 /// A call that failed, or not everything came, or something came twice.
 pub async fn measure(arguments: Arguments, app: &App) -> Result<(), Error> {
     let Arguments { deliveries, endpoints } = arguments;
-    let (api, pid, database, within) = (app.api()?, app.pid(), &app.database, app.within);
+    let (api, database, within) = (app.api()?, &app.database, app.within);
     let receiver = Receiver::start_counting().await?;
     let account = api.post("/signup", &json!({ "email": "bench@example.com" })).await?;
     let account_id = text(&account, "/account_id")?;
@@ -45,10 +45,10 @@ pub async fn measure(arguments: Arguments, app: &App) -> Result<(), Error> {
     }
     database.run("UPDATE webhooks SET disabled_at = NULL").await?;
     receiver.wait_for_count(1, within).await?;
-    let (before, started) = (Usage::of(pid)?, Instant::now());
+    let (before, started) = (app.used()?, Instant::now());
     let expected = deliveries / endpoints * endpoints;
     let came = receiver.wait_for_count(expected, within).await;
-    let (seconds, used) = (started.elapsed().as_secs_f64(), Usage::of(pid)?.since(&before));
+    let (seconds, used) = (started.elapsed().as_secs_f64(), app.used()?.since(&before));
     let recorded = eventually(within, || async {
         let path = format!("/webhooks/{}/deliveries?limit=1", webhooks.last()?);
         let rows = api.get(&path).await.ok()?;
@@ -58,8 +58,8 @@ pub async fn measure(arguments: Arguments, app: &App) -> Result<(), Error> {
     say(&format!("database={} endpoints={endpoints} deliveries={}", database.kind(), receiver.count()))?;
     let count = f64::from(u32::try_from(expected)?);
     say(&format!("seconds={seconds:.2} deliveries_per_second={:.0}", count / seconds))?;
-    let cpu = used.cpu.as_secs_f64() * 1000.0 / count;
-    say(&format!("cpu_ms_per_delivery={cpu:.3} peak_rss_mib={}", used.peak_kib / 1024))?;
+    let (cpu, peak) = (used.millis_each(count), used.app.peak_kib / 1024);
+    say(&format!("cpu_ms_per_delivery={cpu} peak_rss_mib={peak}"))?;
     came?;
     let doubled = receiver.count().saturating_sub(expected);
     if doubled > 0 { Err(format!("{doubled} came twice").into()) } else { Ok(()) }
