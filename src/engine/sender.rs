@@ -145,7 +145,7 @@ pub(super) async fn run(ctx: EngineContext, state: AppState) -> LoopResult {
             Some(left) = sender.leaving.join_next_with_id(), if !sender.leaving.is_empty() => sender.left(&left),
         }
     }
-    sender.stop(writers, settings.shutdown.saturating_sub(STOP_MARGIN * 2)).await
+    Box::pin(sender.stop(writers, settings.shutdown.saturating_sub(STOP_MARGIN * 2))).await
 }
 
 impl Sender {

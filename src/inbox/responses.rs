@@ -88,7 +88,7 @@ impl Whole {
     /// # Errors
     /// `ProtocolFailed` where it is no response, or nested as no mail client needs it.
     pub(super) fn parse(&self) -> Result<Response<'_>, VerifyError> {
-        if self.text.iter().filter(|byte| **byte == b'(').count() > MOST_BRACKETS {
+        if self.text.iter().filter(|byte| **byte == b'(').nth(MOST_BRACKETS).is_some() {
             return Err(VerifyError::ProtocolFailed);
         }
         // A promise of a reader of hostile bytes is not relied on.
@@ -149,11 +149,9 @@ mod tests {
     /// The bodies of a FETCH.
     fn bodies(whole: &Whole) -> Vec<Vec<u8>> {
         let Ok(Response::Fetch(_, attributes)) = whole.parse() else { return Vec::new() };
-        let body = |attribute: &AttributeValue<'_>| match attribute {
-            AttributeValue::BodySection { data, .. } => {
-                Some(whole.bytes(data.as_deref().unwrap_or_default()).to_vec())
-            }
-            _ => None,
+        let body = |attribute: &AttributeValue<'_>| {
+            let AttributeValue::BodySection { data, .. } = attribute else { return None };
+            Some(whole.bytes(data.as_deref().unwrap_or_default()).to_vec())
         };
         attributes.iter().filter_map(body).collect()
     }

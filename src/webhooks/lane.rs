@@ -233,7 +233,7 @@ impl Work {
         self.posting += 1;
         self.held.insert(due.id);
         let (ctx, lane, known) = (self.ctx.clone(), self.lane, self.target.clone());
-        self.steps.push(async move { post(&ctx, &lane, due, known).await }.boxed());
+        self.steps.push(async move { post(&ctx, &lane, due, known.as_deref()).await }.boxed());
         true
     }
 
@@ -320,8 +320,8 @@ impl Work {
 }
 
 /// Posts a delivery to the endpoint as it is now.
-async fn post(ctx: &LaneContext, lane: &Lane, due: Due, known: Option<Arc<Target>>) -> Step {
-    match target(ctx, lane, known.as_deref()).await {
+async fn post(ctx: &LaneContext, lane: &Lane, due: Due, known: Option<&Target>) -> Step {
+    match target(ctx, lane, known).await {
         Ok(Some(target)) => {
             let (url, payload) = (&target.endpoint.url, Bytes::from(due.payload.clone()));
             let attempted = attempt(&ctx.client, url, &target.secret, due.id, payload).await;

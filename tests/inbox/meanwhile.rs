@@ -53,13 +53,13 @@ enum End {
 /// An engine in this process, or one that can be killed.
 enum Sending {
     Here(Engine),
-    There(Child),
+    There(Box<Child>),
 }
 
 impl Sending {
     fn start(w: &World, end: End) -> Self {
         if end == End::Killed {
-            Self::There(engine_process(w).env("INBOX_POLL_SECONDS", "1").start().unwrap())
+            Self::There(Box::new(engine_process(w).env("INBOX_POLL_SECONDS", "1").start().unwrap()))
         } else {
             Self::Here(Engine::start(&w.ctx))
         }
@@ -71,13 +71,13 @@ impl Sending {
             Self::There(mut child) => {
                 child.kill_9().await.unwrap();
                 hold.cut();
-                Self::There(heir_process(w).env("INBOX_POLL_SECONDS", "1").start().unwrap())
+                Self::There(Box::new(heir_process(w).env("INBOX_POLL_SECONDS", "1").start().unwrap()))
             }
             Self::Here(engine) => {
                 if end == End::Cut {
-                    hold.cut()
+                    hold.cut();
                 } else {
-                    hold.release()
+                    hold.release();
                 }
                 Self::Here(engine)
             }

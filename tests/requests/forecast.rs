@@ -129,8 +129,7 @@ async fn a_forecast_knows_the_waits_the_day_and_the_plan() {
 #[tokio::test]
 async fn a_forecast_leaves_out_what_a_dispatch_leaves_out_of_a_deleted_import() {
     world(|w| async move {
-        let (alice, bob) = (&w.alice, &w.bob);
-        for owner in [alice, bob] {
+        for owner in [&w.alice, &w.bob] {
             let campaign = owner.campaign(&json!({})).await;
             let path = format!("/campaigns/{campaign}/send_forecast");
             let (gone, kept) = (w.import(owner, 3, "x.example").await, w.import(owner, 2, "y.example").await);

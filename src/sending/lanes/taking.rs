@@ -130,7 +130,7 @@ impl Look<'_> {
             sql.push(" AND NOT id");
             sql.among(self.leaving);
         }
-        if let (Kind::Failing, false) = (kind, self.room.crowded.is_empty()) {
+        if matches!(kind, Kind::Failing) && !self.room.crowded.is_empty() {
             sql.push(" AND NOT account_id");
             sql.among(&self.room.crowded);
         }
