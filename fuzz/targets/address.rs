@@ -1,7 +1,7 @@
 //! Addresses and names: what is accepted makes a mail of the headers that it should have, and reads back as it was.
 //!
 //! The input is an address, a name, a subject and a text, with NUL between them.
-#![no_main]
+#![cfg_attr(fuzzing, no_main)]
 
 use ampout::{
     clock::Timestamp,
@@ -11,6 +11,7 @@ use ampout::{
         render::Rendered,
     },
 };
+#[cfg(fuzzing)]
 use libfuzzer_sys::fuzz_target;
 use mail_parser::MessageParser;
 use uuid::Uuid;

@@ -1,5 +1,5 @@
 //! The query of a list: what is taken is a page within its bounds, and the link to the next page says the same again.
-#![no_main]
+#![cfg_attr(fuzzing, no_main)]
 
 use ampout::http::List;
 use axum::{
@@ -8,6 +8,7 @@ use axum::{
     response::IntoResponse,
 };
 use futures_util::FutureExt;
+#[cfg(fuzzing)]
 use libfuzzer_sys::fuzz_target;
 use serde::Deserialize;
 use uuid::Uuid;

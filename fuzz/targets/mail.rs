@@ -1,11 +1,12 @@
 //! What comes back by IMAP: whatever a mail holds, what is read of it is clean and bounded.
-#![no_main]
+#![cfg_attr(fuzzing, no_main)]
 
 use ampout::inbox::{
     classify::{Kind, classify, needs_body},
     matching::named_by,
     notice::Notice,
 };
+#[cfg(fuzzing)]
 use libfuzzer_sys::fuzz_target;
 
 fn assert_ids(ids: &[String]) {

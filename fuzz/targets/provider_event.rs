@@ -1,7 +1,7 @@
 //! The bodies that a mail provider and Stripe post: clean and bounded, and alike in JSON and as a form.
 //!
 //! The input is a body; read as names and values with NUL between them it is also given in both forms.
-#![no_main]
+#![cfg_attr(fuzzing, no_main)]
 
 use std::collections::BTreeMap;
 
@@ -9,6 +9,7 @@ use ampout::{
     billing::event,
     inbound::smtp2go::{Report, What, read},
 };
+#[cfg(fuzzing)]
 use libfuzzer_sys::fuzz_target;
 
 const JSON: &str = "application/json";

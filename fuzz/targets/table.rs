@@ -1,17 +1,18 @@
 //! Tables of contacts: the same rows in whatever pieces the text comes, and behind any row the same rest.
 //!
 //! The input is two bytes that say where the text is cut, and the text.
-#![no_main]
+#![cfg_attr(fuzzing, no_main)]
 
 use ampout::{imports::fuzzing::read, models::EmailAddress};
+#[cfg(fuzzing)]
 use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|data: &[u8]| {
     let Some((&[high, low], text)) = data.split_first_chunk::<2>() else { return };
     let cut = usize::from(u16::from_be_bytes([high, low])) % (text.len() + 1);
-    let (before, after) = text.split_at(cut);
     let whole = read(&[text], None);
-    assert_eq!(read(&[before, after], None), whole, "cut at {cut}");
+    let pieces = <[&[u8]; 2]>::from(text.split_at(cut));
+    assert_eq!(read(&pieces, None), whole, "cut at {cut}");
     let small: Vec<&[u8]> = text.chunks(usize::from(low % 7) + 1).collect();
     assert_eq!(read(&small, None), whole, "in small pieces");
 

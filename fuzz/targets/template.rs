@@ -2,7 +2,7 @@
 //! subject.
 //!
 //! The input is the template, a name and a field of the contact's own, with NUL between them.
-#![no_main]
+#![cfg_attr(fuzzing, no_main)]
 
 use std::panic;
 
@@ -10,6 +10,7 @@ use ampout::{
     models::CustomFields,
     sending::template::{MergeValues, RENDERED_BYTES, RenderError, Template, TemplateKind},
 };
+#[cfg(fuzzing)]
 use libfuzzer_sys::fuzz_target;
 use serde_json::{Value, json};
 
