@@ -50,7 +50,7 @@ fn expected(text: &[u8]) -> Result<(u16, Vec<String>, usize), Broken> {
             return Err(Broken::Protocol);
         }
         lines.push((code.to_owned(), rest.get(1..).unwrap_or_default().to_owned()));
-        if lines.iter().any(|(other, _)| other != code) {
+        if lines[0].0 != code {
             return Err(Broken::Protocol);
         }
         if !rest.starts_with('-') {
@@ -126,7 +126,7 @@ fuzz_target!(|data: &[u8]| {
     let Some((times, words)) = data.split_first() else { return };
     let text = words.repeat(usize::from(times % 8) + 1);
     let mut whole = text.as_slice();
-    let mut pieces = [1, 7].map(|size| BufReader::with_capacity(size, text.as_slice()));
+    let mut pieces = [3, 50].map(|size| BufReader::with_capacity(size, text.as_slice()));
     for _ in 0..MOST {
         let before = whole;
         let reply = next(&mut whole);

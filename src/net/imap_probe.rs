@@ -167,11 +167,15 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Probe<S> {
         self.tag += 1;
         let tag = format!("v{}", self.tag);
         let whole = Zeroizing::new(format!("{tag} {command}\r\n"));
-        for piece in pieces(&whole) {
+        let pieces = pieces(&whole);
+        for (left, piece) in (0..pieces.len()).rev().zip(pieces) {
             self.io.write_all(piece.as_bytes()).await.map_err(|_| VerifyError::ProtocolFailed)?;
             self.io.flush().await.map_err(|_| VerifyError::ProtocolFailed)?;
-            if let Some(status) = self.answer(&tag).await? {
-                return Ok(status);
+            match self.answer(&tag).await? {
+                // It took what it was not told yet.
+                Some(Status::Ok) if left > 0 => return Err(VerifyError::ProtocolFailed),
+                Some(status) => return Ok(status),
+                None => {}
             }
         }
         Err(VerifyError::ProtocolFailed)
@@ -381,5 +385,11 @@ mod tests {
             ("v3 LOGOUT\r\n", None),
         ];
         assert_eq!(check(true, &script, name).await, Ok(()));
+    }
+
+    #[tokio::test]
+    async fn a_login_that_is_taken_before_it_was_all_sent_is_none() {
+        let script = [HELLO, PLAIN, ("v2 LOGIN {3}\r\n", Some("v2 OK\r\n"))];
+        assert_eq!(check(true, &script, "m\u{e9}").await, Err(VerifyError::ProtocolFailed));
     }
 }
