@@ -3,7 +3,7 @@
 
 use serde_json::{Map, Value, json};
 
-use super::words;
+use super::{requests::LEFT_OUT, words};
 
 /// Finishes every schema.
 pub(super) fn finish(schemas: &mut Map<String, Value>) {
@@ -62,7 +62,12 @@ fn describe(name: &str, schema: &mut Value) {
             }
             describe("", inner);
             if let (Some(text), Some(object)) = (words::meaning(field), inner.as_object_mut()) {
-                object.entry("description").or_insert_with(|| json!(text));
+                let whole = match object.get("description").and_then(Value::as_str) {
+                    None => text.to_owned(),
+                    Some(left_out) if left_out.starts_with(LEFT_OUT) => format!("{text} {left_out}"),
+                    Some(said) => said.to_owned(),
+                };
+                object.insert("description".to_owned(), json!(whole));
             }
         }
     }

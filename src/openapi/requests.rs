@@ -4,9 +4,10 @@ use serde_json::{Map, Value, json};
 
 use crate::params::enrollments::MOST_BATCH_NUMBER;
 
+/// How what a field is that is left out is said, behind what it means.
+pub(super) const LEFT_OUT: &str = "Left out, it is ";
 /// What a campaign that names no longest wait has.
-const LONGEST_WAIT: &str = "The longest wait between two messages of a credential. Left out, it is 420, or `min_wait_seconds` \
-                            where that is more.";
+const LONGEST_WAIT: &str = "`420`, or `min_wait_seconds` where that is more";
 
 /// Every body by its name.
 pub(super) fn all() -> Map<String, Value> {
@@ -114,12 +115,13 @@ fn wrapped(resource: &str, inner: Value) -> Value {
     body(&[resource], Value::Object(fields))
 }
 
-/// What a field is that is left out.
-fn or(default: impl Into<Value>, mut schema: Value) -> Value {
-    if let Some(schema) = schema.as_object_mut() {
-        schema.insert("default".to_owned(), default.into());
-    }
-    schema
+/// A field that may be left out, and what it is then. Said in words: generators of clients demand a field that has a `default`.
+fn or(default: impl Into<Value>, schema: Value) -> Value {
+    let default = match default.into() {
+        Value::String(text) => text,
+        other => other.to_string(),
+    };
+    with(schema, "description", json!(format!("{LEFT_OUT}`{default}`.")))
 }
 
 /// An object whose fields are these where they are left out: one to be made, since a change leaves them as they are.
@@ -230,7 +232,7 @@ fn new_campaign() -> Value {
         }),
     );
     if let Some(longest) = campaign.pointer_mut("/properties/max_wait_seconds") {
-        *longest = with(longest.take(), "description", json!(LONGEST_WAIT));
+        *longest = with(longest.take(), "description", json!(format!("{LEFT_OUT}{LONGEST_WAIT}.")));
     }
     campaign
 }
