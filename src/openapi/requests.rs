@@ -117,10 +117,8 @@ fn wrapped(resource: &str, inner: Value) -> Value {
 
 /// A field that may be left out, and what it is then. Said in words: generators of clients demand a field that has a `default`.
 fn or(default: impl Into<Value>, schema: Value) -> Value {
-    let default = match default.into() {
-        Value::String(text) => text,
-        other => other.to_string(),
-    };
+    let default = default.into();
+    let default = default.as_str().map_or_else(|| default.to_string(), str::to_owned);
     with(schema, "description", json!(format!("{LEFT_OUT}`{default}`.")))
 }
 
