@@ -50,7 +50,8 @@ async fn hostile_endpoints_delay_nobody_and_cost_little() {
         tell(&w, &w.bob, 50).await;
         until(&w.bob, &healthy, |rows| rows.iter().all(|row| row["attempt"] == 1)).await;
         for (id, path, status, error) in &hooks {
-            let rows = until(&w.alice, id, |rows| rows[0]["attempt"] == 1).await;
+            // The first attempt or, where this comes late, another: all are answered alike.
+            let rows = until(&w.alice, id, |rows| rows[0]["attempt"].as_u64() >= Some(1)).await;
             let told = (&rows[0]["status_code"], &rows[0]["error"]);
             assert_eq!(told, (&json!(status), &json!(error)), "{path}");
         }
