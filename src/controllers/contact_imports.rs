@@ -14,7 +14,7 @@ use loco_rs::{
 use crate::{
     clock::Timestamp,
     errors::ApiResult,
-    http::{Accepted, Created, Given, List, Listed, NoFields, PathIds, Query, StreamWrite, Write},
+    http::{Accepted, Created, Given, LateWrite, List, Listed, NoFields, PathIds, Query, StreamWrite, Write},
     imports::{self, Refused},
     metrics,
     models::{
@@ -43,14 +43,20 @@ pub fn routes() -> Routes {
 async fn create(State(ctx): State<AppContext>, given: Given<NewContactImport>) -> ApiResult<Response> {
     let state = AppState::of(&ctx)?;
     Ok(match given {
-        Given::Fields(write) => create_of_fields(&state, write).await?.into_response(),
+        Given::Fields(late) => create_of_fields(&state, *late).await?.into_response(),
         Given::Table(upload) => Box::pin(create_of_table(state, *upload)).await?.into_response(),
     })
 }
 
-async fn create_of_fields(state: &AppState, write: Write<NewContactImport>) -> ApiResult<Created<NewImport>> {
-    let (key, new) = (&state.suppression_key, write.body.parse()?);
-    let made = contact_imports::create(&write.scope, key, new, Timestamp::now()).await?;
+async fn create_of_fields(
+    state: &AppState,
+    late: LateWrite<NewContactImport>,
+) -> ApiResult<Created<NewImport>> {
+    let key = &state.suppression_key;
+    let (body, behind) = late.open();
+    let list = imports::Listed::take(&state.db, behind.scope.account_id(), key, body.parse()?).await?;
+    let write = behind.begin().await?;
+    let made = list.import(&write.scope, key).await?;
     write.after.then(|| metrics::imported("json"));
     Ok(Created(made.into()))
 }

@@ -17,7 +17,8 @@ use uuid::Uuid;
 
 use super::{
     idempotency::{self, Claim},
-    write::{LateWrite, TxSlot},
+    late_write::LateWrite,
+    write::TxSlot,
 };
 use crate::{
     clock::new_id,

@@ -19,9 +19,10 @@ use super::{
     auth,
     idempotency::{self, Fingerprint, IdempotencyKey, Look},
     json,
+    late_write::LateWrite,
     pieces::Pieces,
     query::parse_query,
-    write::{LateWrite, TxSlot, Write},
+    write::{TxSlot, Write},
 };
 use crate::{
     errors::{ApiError, ApiResult},
@@ -32,10 +33,10 @@ use crate::{
 /// The longest that an upload may take.
 const UPLOAD_DEADLINE: Duration = Duration::from_secs(60 * 60);
 
-/// A change whose body is either fields in JSON or a table in `text/csv`.
+/// A change whose body is either fields in JSON or a table in `text/csv`, and whose transaction begins behind it.
 pub enum Given<B> {
-    /// Fields: read whole, the transaction has begun.
-    Fields(Write<B>),
+    /// Fields: read whole.
+    Fields(Box<LateWrite<B>>),
     /// A table: nothing of it is read.
     Table(Box<StreamWrite>),
 }
@@ -66,7 +67,7 @@ impl<B: DeserializeOwned + Send> FromRequest<AppContext> for Given<B> {
         if is_table(request.headers()) {
             StreamWrite::of(request, ctx).await.map(|upload| Self::Table(Box::new(upload)))
         } else {
-            Write::from_request(request, ctx).await.map(Self::Fields)
+            LateWrite::if_long(request, ctx).await.map(|late| Self::Fields(Box::new(late)))
         }
     }
 }
@@ -142,6 +143,6 @@ impl BehindStream {
         let Self { caller, parts, slot, ctx, fingerprint } = self;
         let hash = fingerprint.lock().clone().finish();
         slot.claim(&parts, caller.account_id(), &ctx, || hash, Look::First).await?;
-        LateWrite::of((), caller, slot, &ctx)?.begin().await
+        LateWrite::behind(caller, slot, &ctx)?.begin().await
     }
 }

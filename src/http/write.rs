@@ -36,7 +36,7 @@ const SHORT: usize = 16 * 1024;
 
 /// How long the transaction of a request may take: others that are done wait for a short one, and share its commit (ADR 17).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Length {
+pub(super) enum Length {
     /// Milliseconds.
     Short,
     /// Seconds: nobody is to wait for it.
@@ -78,7 +78,7 @@ pub struct TxSlot {
     claim: Arc<Mutex<Option<Arc<Claim>>>>,
     /// The answer of an earlier request with the same key: it is given in place of whatever the handler says.
     answered: Arc<Mutex<Option<Response>>>,
-    after: AfterCommit,
+    pub(super) after: AfterCommit,
 }
 
 impl TxSlot {
@@ -141,7 +141,7 @@ impl<B: DeserializeOwned + Send> FromRequest<AppContext> for Write<B> {
     type Rejection = ApiError;
 
     async fn from_request(request: Request, ctx: &AppContext) -> Result<Self, ApiError> {
-        let unopened = Unopened::<B>::read(request, ctx, Look::InTransaction).await?;
+        let unopened = Unopened::<B>::read(request, ctx, |_| Look::InTransaction).await?;
         let conn = begin(&unopened.slot, ctx, unopened.length).await?;
         Ok(Self {
             scope: Scope::of(&unopened.caller, conn),
@@ -153,67 +153,27 @@ impl<B: DeserializeOwned + Send> FromRequest<AppContext> for Write<B> {
 }
 
 /// An authenticated change whose transaction has not begun.
-struct Unopened<B> {
-    body: B,
-    length: Length,
-    caller: Caller,
-    slot: TxSlot,
-}
-
-/// An authenticated change that looks around before its transaction begins: what it then asks of the network holds no
-/// connection.
-pub struct LateWrite<B> {
-    /// The account's data, for reading.
-    pub scope: Scope,
-    /// The parsed body.
-    pub body: B,
-    caller: Caller,
-    slot: TxSlot,
-    ctx: AppContext,
-}
-
-impl<B> LateWrite<B> {
-    /// For a body that was looked at elsewhere.
-    pub(super) fn of(body: B, caller: Caller, slot: TxSlot, ctx: &AppContext) -> ApiResult<Self> {
-        let scope = Scope::of(&caller, Conn::Pool(AppState::of(ctx)?.db.pool().clone()));
-        Ok(Self { scope, body, caller, slot, ctx: ctx.clone() })
-    }
-
-    /// Taken apart by what never begins a transaction.
-    pub(super) fn into_parts(self) -> (Scope, B, Caller, TxSlot) {
-        (self.scope, self.body, self.caller, self.slot)
-    }
-
-    /// Begins the transaction, once.
-    ///
-    /// # Errors
-    /// When no connection is to be had.
-    pub async fn begin(self) -> ApiResult<Write<B>> {
-        let conn = begin(&self.slot, &self.ctx, Length::Long).await?;
-        let scope = Scope::of(&self.caller, conn);
-        Ok(Write { scope, body: self.body, caller: self.caller, after: self.slot.after })
-    }
-}
-
-impl<B: DeserializeOwned + Send> FromRequest<AppContext> for LateWrite<B> {
-    type Rejection = ApiError;
-
-    async fn from_request(request: Request, ctx: &AppContext) -> Result<Self, ApiError> {
-        let Unopened { body, length: _, caller, slot } =
-            Unopened::<B>::read(request, ctx, Look::First).await?;
-        Self::of(body, caller, slot, ctx)
-    }
+pub(super) struct Unopened<B> {
+    pub(super) body: B,
+    pub(super) length: Length,
+    pub(super) caller: Caller,
+    pub(super) slot: TxSlot,
 }
 
 impl<B: DeserializeOwned> Unopened<B> {
-    async fn read(request: Request, ctx: &AppContext, look: Look) -> ApiResult<Self> {
+    pub(super) async fn read(
+        request: Request,
+        ctx: &AppContext,
+        look: impl FnOnce(Length) -> Look,
+    ) -> ApiResult<Self> {
         let limit = json::body_limit(&request);
         let (mut parts, body) = request.into_parts();
         let caller = auth::authenticate(&mut parts, ctx).await?;
         let slot = parts.extensions.get::<TxSlot>().cloned().unwrap_or_default();
         let (body, bytes) = parse(&parts, body, limit).await?;
-        slot.claim(&parts, caller.account_id(), ctx, || fingerprint(&parts, &bytes), look).await?;
-        Ok(Self { body, length: Length::of(&bytes), caller, slot })
+        let length = Length::of(&bytes);
+        slot.claim(&parts, caller.account_id(), ctx, || fingerprint(&parts, &bytes), look(length)).await?;
+        Ok(Self { body, length, caller, slot })
     }
 }
 
@@ -234,7 +194,7 @@ impl<B: Prepare> FromRequest<AppContext> for PreparedWrite<B> {
     type Rejection = ApiError;
 
     async fn from_request(request: Request, ctx: &AppContext) -> Result<Self, ApiError> {
-        let unopened = Unopened::<B>::read(request, ctx, Look::First).await?;
+        let unopened = Unopened::<B>::read(request, ctx, |_| Look::First).await?;
         let body = unopened.body.prepare(&AppState::of(ctx)?).await;
         let conn = begin(&unopened.slot, ctx, unopened.length).await?;
         let scope = Scope::of(&unopened.caller, conn);
@@ -278,7 +238,7 @@ fn fingerprint(parts: &Parts, body: &[u8]) -> [u8; 32] {
     fingerprint.finish()
 }
 
-async fn begin(slot: &TxSlot, ctx: &AppContext, length: Length) -> Result<Conn, ApiError> {
+pub(super) async fn begin(slot: &TxSlot, ctx: &AppContext, length: Length) -> Result<Conn, ApiError> {
     let claim = slot.claim.lock().clone();
     let db = AppState::of(ctx)?.db;
     loop {

@@ -2,15 +2,19 @@
 //!
 //! `records` cuts text into records, `columns` says what a record means, `upload` takes the text in, `slice` reads it
 //! again. What they add up to is stored by `models::import_uploads` and `models::contact_imports`.
+//!
+//! `listed` takes those that come as a list in JSON.
 
 mod columns;
 #[cfg(any(test, fuzzing))]
 #[doc(hidden)]
 pub mod fuzzing;
+mod listed;
 mod records;
 mod slice;
 mod upload;
 
+pub use listed::Listed;
 pub use slice::{Pace, Reader};
 pub use upload::{MOST_BYTES, Received, Refused, abandon, receive};
 

@@ -5,7 +5,7 @@ use uuid::Uuid;
 
 pub use super::_entities::contact_imports::{ActiveModel, Column, Entity, Model};
 use super::{
-    contact_rows::{self, NewContact, Rare, Ready, RowFailures},
+    contact_rows::{self, Rare, Ready, RowFailures},
     states::JobStatus,
     suppressions,
 };
@@ -29,7 +29,7 @@ pub struct NewImport {
     /// The import's name.
     pub name: String,
     /// The rows that can be imported.
-    pub valid: Vec<NewContact>,
+    pub valid: Ready,
     /// The first of those that cannot.
     pub invalid: Vec<LeftOut>,
     /// How many cannot.
@@ -73,26 +73,17 @@ impl Model {
 /// What the database refuses.
 pub async fn create(scope: &Scope, key: &SuppressionKey, new: NewImport, now: Timestamp) -> ApiResult<Model> {
     suppressions::share_addresses(scope).await?;
-    let NewImport { name, valid, invalid, invalid_count } = new;
-    let given = i64::try_from(valid.len()).unwrap_or(i64::MAX);
-    let mut import = Model::begin(scope, name, now);
+    let given = u64::try_from(new.valid.len()).unwrap_or(u64::MAX);
+    let mut import = Model::begin(scope, new.name.clone(), now);
     import.status = JobStatus::Completed;
-    import.invalid_count = i64::try_from(invalid_count).unwrap_or(i64::MAX);
-    import.invalid = (!invalid.is_empty()).then(|| serde_json::json!(invalid));
-    import.processed_rows = given.saturating_add(import.invalid_count);
-    (import.record_count, import.contact_count) = (given, given);
+    import.count(&new, given);
     let rare = store(scope, &import).await?;
-    let inserted = contact_rows::insert(scope, key, import.id, Ready::new(valid)?, rare, now).await?;
-    let inserted = i64::try_from(inserted).unwrap_or(i64::MAX);
+    let inserted = contact_rows::insert(scope, key, import.id, new.valid.chunks(), rare, now).await?;
     // Mostly every row is new, and the import stands as it was written.
-    if inserted == given {
-        return Ok(import);
+    if inserted < given {
+        import.count(&new, inserted);
+        import.save(scope).await?;
     }
-    (import.record_count, import.contact_count) = (inserted, inserted);
-    import.skipped = given.saturating_sub(inserted);
-    let sql = "UPDATE contact_imports SET record_count = $3, contact_count = $3, skipped = $4 \
-               WHERE account_id = $1 AND id = $2";
-    scope.execute(sql, [import.id.into(), import.record_count.into(), import.skipped.into()]).await?;
     Ok(import)
 }
 
@@ -120,6 +111,36 @@ async fn store(scope: &Scope, import: &Model) -> ApiResult<Rare> {
 }
 
 impl Model {
+    /// Counts what became of all its rows, of which so many were stored.
+    pub(super) fn count(&mut self, new: &NewImport, stored: u64) {
+        let whole = |count: u64| i64::try_from(count).unwrap_or(i64::MAX);
+        let given = i64::try_from(new.valid.len()).unwrap_or(i64::MAX);
+        self.invalid_count = whole(new.invalid_count);
+        self.invalid = (!new.invalid.is_empty()).then(|| serde_json::json!(new.invalid));
+        self.processed_rows = given.saturating_add(self.invalid_count);
+        (self.record_count, self.contact_count) = (whole(stored), whole(stored));
+        self.skipped = given.saturating_sub(self.record_count);
+    }
+
+    /// Stores what became of it so far.
+    pub(super) async fn save(&self, scope: &Scope) -> ApiResult<()> {
+        let sql = "UPDATE contact_imports SET status = $3, record_count = $4, contact_count = $5, skipped = $6, \
+                   invalid_count = $7, processed_rows = $8, invalid = $9, failure = $10 WHERE account_id = $1 AND id = $2";
+        let values = [
+            self.id.into(),
+            self.status.as_str().into(),
+            self.record_count.into(),
+            self.contact_count.into(),
+            self.skipped.into(),
+            self.invalid_count.into(),
+            self.processed_rows.into(),
+            self.invalid.clone().into(),
+            self.failure.clone().into(),
+        ];
+        scope.execute(sql, values).await?;
+        Ok(())
+    }
+
     /// An import without rows, which is processing.
     pub(super) fn begin(scope: &Scope, name: String, now: Timestamp) -> Self {
         Self {

@@ -2,7 +2,7 @@
 //!
 //! Whoever calls this holds the account's addresses, or shares them (`suppressions::hold_addresses`, `share_addresses`).
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use sea_orm::{DbBackend, QueryResult};
 use serde_json::{Value, json};
@@ -16,8 +16,9 @@ use crate::{
     tenancy::{Scope, SystemScope},
 };
 
-/// Rows of one statement, which travel as one parameter.
-const PER_STATEMENT: usize = 5_000;
+/// Rows of one statement, which travel as one parameter, and of one transaction where an import takes several: on SQLite
+/// nobody may hold the one writer for half a second, on whatever disk.
+const PER_CHUNK: usize = 2_500;
 /// The greatest length of a name.
 const NAME_CHARS: usize = 255;
 
@@ -91,38 +92,70 @@ fn unfit_name(text: &str) -> Option<Reason> {
 /// Contacts that are to be made, as whoever adds them takes them: what can be done without a transaction is done.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Ready {
+    chunks: Vec<Chunk>,
+    given: usize,
+}
+
+/// As many of them as one statement takes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Chunk {
     rows: Vec<Keyed>,
-    /// [`PER_STATEMENT`] of them each as the database takes them where none is suppressed.
-    lists: Vec<String>,
+    /// The rows as the database takes them where none is suppressed.
+    list: String,
 }
 
 impl Ready {
     /// Puts them in the order of their addresses and spells them out. Two who share the account's addresses so wait for each
-    /// other in one direction only: first for those that are freed, then for those that are added. Of two equal ones the
-    /// first stays the first.
+    /// other in one direction only: first for those that are freed, then for those that are added. Of equal ones the first
+    /// stays.
     ///
     /// # Errors
     /// `internal_error`: none is known.
     pub fn new(contacts: Vec<NewContact>) -> ApiResult<Self> {
+        let given = contacts.len();
         let mut rows: Vec<Keyed> = contacts.into_iter().map(Keyed::new).collect();
         rows.sort_by(|one, other| one.key.cmp(&other.key));
-        let lists = rows.chunks(PER_STATEMENT).map(|rows| listed(rows, &HashMap::new()));
-        Ok(Self { lists: lists.collect::<ApiResult<_>>()?, rows })
+        rows.dedup_by(|later, first| later.key == first.key);
+        Ok(Self { chunks: chunks(rows)?, given })
     }
 
-    /// How many they are.
+    /// How many were given, equal ones too.
     pub const fn len(&self) -> usize {
-        self.rows.len()
+        self.given
     }
 
     /// Whether there are none.
     pub const fn is_empty(&self) -> bool {
-        self.rows.is_empty()
+        self.given == 0
+    }
+
+    /// They, part by part.
+    pub fn chunks(&self) -> &[Chunk] {
+        &self.chunks
+    }
+
+    /// Those whose address is not among these, as if they were given anew.
+    ///
+    /// # Errors
+    /// As of [`Self::new`].
+    pub fn but(&self, keys: &HashSet<String>) -> ApiResult<Vec<Chunk>> {
+        let rows = self.chunks.iter().flat_map(|chunk| &chunk.rows).filter(|row| !keys.contains(&row.key));
+        chunks(rows.map(|row| Keyed::new(row.contact.clone())).collect())
     }
 }
 
-/// Adds contacts to an import; answers how many were added. An address that the account has already, or that comes
-/// again among the rows, is left out. A suppressed address is added as unsubscribed.
+fn chunks(mut rows: Vec<Keyed>) -> ApiResult<Vec<Chunk>> {
+    let mut chunks = Vec::with_capacity(rows.len().div_ceil(PER_CHUNK));
+    while !rows.is_empty() {
+        let rest = rows.split_off(rows.len().min(PER_CHUNK));
+        chunks.push(Chunk { list: listed(&rows, &HashMap::new())?, rows });
+        rows = rest;
+    }
+    Ok(chunks)
+}
+
+/// Adds contacts to an import; answers how many were added. An address that the account has already is left out. A
+/// suppressed address is added as unsubscribed.
 ///
 /// # Errors
 /// What the database refuses.
@@ -130,22 +163,20 @@ pub async fn insert(
     scope: &Scope,
     key: &SuppressionKey,
     contact_import_id: Uuid,
-    Ready { rows, lists }: Ready,
+    chunks: &[Chunk],
     Rare { suppressing, freeing }: Rare,
     now: Timestamp,
 ) -> ApiResult<u64> {
     let sql = insert_sql(scope.backend());
     if freeing {
-        for chunk in rows.chunks(PER_STATEMENT) {
-            release_addresses(scope, chunk.iter().map(|row| row.key.as_str()), now).await?;
+        for chunk in chunks {
+            release_addresses(scope, chunk.rows.iter().map(|row| row.key.as_str()), now).await?;
         }
     }
     let mut inserted = 0;
-    for (chunk, mut list) in rows.chunks(PER_STATEMENT).zip(lists) {
-        let unsubscribed = if suppressing { suppressed(scope, key, chunk).await? } else { HashMap::new() };
-        if !unsubscribed.is_empty() {
-            list = listed(chunk, &unsubscribed)?;
-        }
+    for Chunk { rows, list } in chunks {
+        let unsubscribed = if suppressing { suppressed(scope, key, rows).await? } else { HashMap::new() };
+        let list = if unsubscribed.is_empty() { list.clone() } else { listed(rows, &unsubscribed)? };
         inserted += scope.execute(&sql, [contact_import_id.into(), now.micros().into(), list.into()]).await?;
     }
     Ok(inserted)
@@ -230,15 +261,16 @@ fn insert_sql(backend: DbBackend) -> String {
 pub struct Rare {
     /// The account has suppressions.
     suppressing: bool,
-    /// It has a deleted import, whose contacts may still hold addresses.
+    /// It has another import that is hidden, whose contacts may still hold addresses.
     pub(super) freeing: bool,
 }
 
 impl Rare {
-    /// Its columns in a statement whose `$1` is the account. The primary key of suppressions; `ix_contact_imports_hidden`
+    /// Its columns in a statement whose `$1` is the account, and `$2` the import that asks, which may itself be hidden. The
+    /// primary key of suppressions; `ix_contact_imports_hidden`
     pub const COLUMNS: &str = "(SELECT 1 FROM suppressions WHERE account_id = $1 LIMIT 1) IS NOT NULL AS suppressing, \
-         (SELECT 1 FROM contact_imports ci WHERE ci.account_id = $1 AND ci.deleted_at IS NOT NULL LIMIT 1) IS NOT NULL \
-         AS freeing";
+         (SELECT 1 FROM contact_imports ci WHERE ci.account_id = $1 AND ci.deleted_at IS NOT NULL AND ci.id <> $2 \
+         LIMIT 1) IS NOT NULL AS freeing";
 
     /// From the row of that statement.
     ///
@@ -253,8 +285,9 @@ impl Rare {
     ///
     /// # Errors
     /// What the database refuses.
-    pub async fn ask(scope: &Scope) -> ApiResult<Self> {
-        Self::of(scope.query_one(&format!("SELECT {}", Self::COLUMNS), []).await?)
+    pub async fn ask(scope: &Scope, contact_import_id: Uuid) -> ApiResult<Self> {
+        let sql = format!("SELECT {}", Self::COLUMNS);
+        Self::of(scope.query_one(&sql, [contact_import_id.into()]).await?)
     }
 }
 

@@ -113,11 +113,11 @@ pub async fn store_contacts(
     scope.get::<Entity>(import_id).await?;
     let Slice { from, to, rows: _, valid, left_out, last } = slice;
     let given = count(valid.len());
-    let rare = Rare::ask(scope).await?;
+    let rare = Rare::ask(scope, import_id).await?;
     if rare.freeing {
         accounts::hold(scope).await?;
     }
-    let inserted = contact_rows::insert(scope, key, import_id, valid, rare, now).await?;
+    let inserted = contact_rows::insert(scope, key, import_id, valid.chunks(), rare, now).await?;
     let inserted = i64::try_from(inserted).unwrap_or(i64::MAX);
     Ok(Stored { import_id, upload_id, from, to, last, given, inserted, left_out })
 }
@@ -144,7 +144,7 @@ pub async fn note_slice(scope: &Scope, stored: Stored) -> ApiResult<Progress> {
     } else {
         import_uploads::read_to(scope, upload_id, to).await?;
     }
-    save(scope, &import).await?;
+    import.save(scope).await?;
     Ok(if last { Progress::Ended } else { Progress::GoesOn })
 }
 
@@ -187,22 +187,4 @@ impl Model {
 
 fn count(rows: usize) -> i64 {
     i64::try_from(rows).unwrap_or(i64::MAX)
-}
-
-async fn save(scope: &Scope, import: &Model) -> ApiResult<()> {
-    let sql = "UPDATE contact_imports SET status = $3, record_count = $4, contact_count = $5, skipped = $6, \
-               invalid_count = $7, processed_rows = $8, invalid = $9, failure = $10 WHERE account_id = $1 AND id = $2";
-    let values = [
-        import.id.into(),
-        import.status.as_str().into(),
-        import.record_count.into(),
-        import.contact_count.into(),
-        import.skipped.into(),
-        import.invalid_count.into(),
-        import.processed_rows.into(),
-        import.invalid.clone().into(),
-        import.failure.clone().into(),
-    ];
-    scope.execute(sql, values).await?;
-    Ok(())
 }

@@ -31,6 +31,7 @@ pub mod sealed;
 pub mod sequence_steps;
 pub mod smtp_credentials;
 pub mod sql;
+pub mod staged_imports;
 pub mod states;
 pub mod stripe_events;
 pub mod subscriptions;

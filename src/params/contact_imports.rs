@@ -16,7 +16,7 @@ use crate::{
     http::json::object,
     models::{
         contact_imports::{LeftOut, MOST_REPORTED, NewImport},
-        contact_rows::{GivenContact, NewContact, RowFailures},
+        contact_rows::{GivenContact, NewContact, Ready, RowFailures},
     },
 };
 
@@ -115,7 +115,7 @@ impl NewContactImport {
         failures.into_result()?;
         let Rows { valid, invalid, invalid_count, total: _ } = rows;
         let invalid = invalid.into_iter().map(LeftOut::from).collect();
-        Ok(NewImport { name, valid, invalid, invalid_count })
+        Ok(NewImport { name, valid: Ready::new(valid)?, invalid, invalid_count })
     }
 }
 

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use crate::support::source::{Source, sources};
 
 /// The files that may make a scope that sees every account, each for one purpose.
-const SYSTEM_SCOPES: [&str; 37] = [
+const SYSTEM_SCOPES: [&str; 38] = [
     "src/billing/customers.rs",
     "src/billing/inbound.rs",
     "src/billing/notices.rs",
@@ -15,6 +15,7 @@ const SYSTEM_SCOPES: [&str; 37] = [
     "src/engine/sweeper.rs",
     "src/http/idempotency.rs",
     "src/http/write.rs",
+    "src/imports/listed.rs",
     "src/imports/upload.rs",
     "src/inbound/apply.rs",
     "src/inbox/apply.rs",

@@ -1,4 +1,5 @@
-//! kill -9 while a table is being uploaded or imported, then a restart: the result is that of an import without a crash.
+//! kill -9 while a table is being uploaded or imported, or a long list stored, then a restart: the result is that of an import
+//! without a crash.
 
 use std::net::Ipv4Addr;
 
@@ -9,24 +10,38 @@ use tokio::{io::AsyncWriteExt, net::TcpStream};
 
 use super::{
     answers::{self, api_process},
-    engine_process, heir_process,
+    armed, engine_process, heir_process,
 };
 use crate::{
-    requests::csv_imports::{large, started},
+    requests::{
+        csv_imports::{large, started},
+        recipients::import,
+    },
     support::{World, campaign::DEADLINE, world},
 };
 
 const CSV: &str = "text/csv";
+const JSON: &str = "application/json";
 
 /// Status, whether it was replayed, and body; always under the same key.
 pub async fn post(port: u16, key: &str, path: &str, content: &str, body: String) -> (u16, bool, String) {
+    request(port, key, path, content, body).await.unwrap()
+}
+
+async fn request(
+    port: u16,
+    key: &str,
+    path: &str,
+    content: &str,
+    body: String,
+) -> reqwest::Result<(u16, bool, String)> {
     rustls::crypto::ring::default_provider().install_default().ok();
-    let client = reqwest::Client::builder().no_proxy().build().unwrap();
+    let client = reqwest::Client::builder().no_proxy().build()?;
     let request = client.post(format!("http://127.0.0.1:{port}{path}")).bearer_auth(key);
     let request = request.header("content-type", content).header("idempotency-key", "k1");
-    let answer = request.body(body).send().await.unwrap();
+    let answer = request.body(body).send().await?;
     let replayed = answer.headers().contains_key("idempotent-replayed");
-    (answer.status().as_u16(), replayed, answer.text().await.unwrap())
+    Ok((answer.status().as_u16(), replayed, answer.text().await?))
 }
 
 /// Waits until no import is processing any more, and looks that the large one at this path is there once and whole.
@@ -115,6 +130,43 @@ async fn killed_in_the_middle_of_an_upload_nothing_of_it_counts_and_its_key_can_
         let kept = || async { count("import_uploads").await + count("import_chunks").await };
         eventually(DEADLINE, || async { (kept().await == 0).then_some(()) }).await.unwrap();
         assert!(w.bob.seen("/contact_imports").await.as_array().unwrap().is_empty());
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn killed_in_the_middle_of_a_list_nothing_of_it_is_there_and_nothing_waited_for_it() {
+    world(|w| async move {
+        let contacts: Vec<Value> =
+            (0..6_000).map(|n| json!({"email": format!("person-{n}@example.com")})).collect();
+        let list = json!({"contact_import": {"name": "long", "contacts": contacts}}).to_string();
+        let port = free_port().unwrap();
+        let api = api_process(&w, port);
+        let mut held = answers::started(&armed(api.clone(), "import_between_chunks", 1), port).await;
+        let (key, body) = (w.alice.key.clone(), list.clone());
+        let cut = tokio::spawn(async move { request(port, &key, "/contact_imports", JSON, body).await });
+        held.wait_for_file("held", DEADLINE).await.unwrap();
+        assert_eq!(w.number("SELECT count(*) FROM contacts", []).await, 5_000);
+        // Others write, also the account itself, an address of the list.
+        for client in [&w.alice, &w.bob] {
+            assert_eq!(import(client, &["person-7@example.com"]).await["record_count"], 1);
+            assert_eq!(client.seen("/contact_imports").await.as_array().unwrap().len(), 1);
+            assert_eq!(client.seen("/contacts?email=person-8@example.com").await, json!([]));
+        }
+        held.kill_9().await.unwrap();
+        assert!(cut.await.unwrap().is_err(), "it was answered before it was killed");
+        // As if the time had passed for which it may stand still.
+        w.sql("UPDATE contact_imports SET deleted_at = 1 WHERE deleted_at IS NOT NULL", []).await;
+
+        let _api = answers::started(&api, port).await;
+        let upload = || post(port, &w.alice.key, "/contact_imports", JSON, list.clone());
+        let (first, again) = (upload().await, upload().await);
+        assert_eq!((first.0, first.1), (201, false), "{}", first.2);
+        assert_eq!(again, (201, true, first.2.clone()));
+        let made: Value = serde_json::from_str(&first.2).unwrap();
+        assert_eq!((&made["record_count"], &made["skipped"]), (&json!(5_999), &json!(1)));
+        assert_eq!(w.alice.seen("/contact_imports").await.as_array().unwrap().len(), 2);
+        assert_eq!(w.bob.seen("/contact_imports").await.as_array().unwrap().len(), 1);
     })
     .await;
 }

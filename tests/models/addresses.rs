@@ -17,7 +17,7 @@ use crate::support::{World, campaign::DEADLINE, world};
 
 use super::removal::waiting;
 
-/// Rows of an import: more than two statements take.
+/// Rows of an import: more than two transactions take.
 const ROWS: u32 = 11_000;
 
 /// Addresses, beginning with number `from`, up or down.
@@ -44,6 +44,9 @@ async fn imports_of_the_same_addresses_at_once_add_each_once() {
         let added = made.iter().map(|import| import["record_count"].as_u64().unwrap());
         assert_eq!(added.sum::<u64>(), u64::from(ROWS));
         assert_eq!(w.number("SELECT count(*) FROM contacts", []).await, 2 * i64::from(ROWS));
+        let unfinished =
+            "SELECT count(*) FROM contact_imports WHERE status <> 'completed' OR deleted_at IS NOT NULL";
+        assert_eq!(w.number(unfinished, []).await, 0);
     })
     .await;
 }

@@ -8,5 +8,6 @@ mod mailboxes;
 mod migrations;
 pub mod removal;
 mod sqlite;
+mod staged;
 mod together;
 mod transactions;

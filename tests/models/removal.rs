@@ -8,22 +8,24 @@ use ampout::{
     tenancy::{Conn, SystemScope},
 };
 use sea_orm::{ConnectionTrait, DbBackend};
+use serde_json::json;
 use testkit::{sink::Sink, wait::eventually};
 
 use crate::faults::{engine_process, heir_process};
 use crate::support::{World, campaign::*, rows::Rows, world};
 
 pub async fn remove_all(w: &World) {
-    loop {
-        let tx = Arc::new(w.db().begin().await.unwrap());
-        let system = SystemScope::new(Conn::Tx(Arc::clone(&tx)));
-        let more = remove_some(&system, Timestamp::now()).await.unwrap();
-        drop(system);
-        Arc::into_inner(tx).unwrap().commit().await.unwrap();
-        if !more {
-            return;
-        }
-    }
+    while remove_once(w).await {}
+}
+
+/// What one transaction removes. False: nothing.
+async fn remove_once(w: &World) -> bool {
+    let tx = Arc::new(w.db().begin().await.unwrap());
+    let system = SystemScope::new(Conn::Tx(Arc::clone(&tx)));
+    let more = remove_some(&system, Timestamp::now()).await.unwrap();
+    drop(system);
+    Arc::into_inner(tx).unwrap().commit().await.unwrap();
+    more
 }
 
 /// What waits for a lock of this database's server.
@@ -166,6 +168,55 @@ async fn a_campaign_that_only_an_uncertain_message_kept_going_is_completed_with_
             let left = w.number(of_dispatched, [rows.batches[0].id.into()]).await;
             assert_eq!(left, i64::from(pending == 2));
         }
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn contacts_in_any_number_of_campaigns_go_in_transactions_of_one_size() {
+    world(|w| async move {
+        let [mine, theirs] =
+            [w.import(&w.alice, 5, "a.example").await, w.import(&w.bob, 5, "b.example").await];
+        for _ in 0..50 {
+            let campaign = w.alice.campaign(&json!({})).await;
+            w.alice.enroll(campaign, mine, 5).await;
+        }
+        let campaign = w.bob.campaign(&json!({})).await;
+        w.bob.enroll(campaign, theirs, 5).await;
+        w.alice.delete(&format!("/contact_imports/{mine}")).await.assert_status_ok();
+        for left in [55, 5] {
+            assert!(remove_once(&w).await);
+            assert_eq!(count(&w, "enrollments").await, left);
+        }
+        remove_all(&w).await;
+        assert_eq!([count(&w, "contact_imports").await, count(&w, "contacts").await], [1, 5]);
+        assert_eq!(w.number("SELECT CAST(sum(pending) AS bigint) FROM campaign_totals", []).await, 5);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn what_a_campaign_has_besides_goes_in_transactions_of_one_size_too() {
+    world(|w| async move {
+        let mut campaigns = Vec::new();
+        for client in [&w.alice, &w.bob] {
+            let import = w.import(client, 1_500, "many.example").await;
+            campaigns.push(client.campaign(&json!({})).await);
+            let skips = "INSERT INTO enrollment_skips (id, account_id, campaign_id, contact_id, email, kind, reason, \
+                         created_at) SELECT id, account_id, $2, id, email, 'mx_invalid', 'none', 0 FROM contacts \
+                         WHERE contact_import_id = $1";
+            w.sql(skips, [import.into(), campaigns[campaigns.len() - 1].into()]).await;
+        }
+        w.alice.delete(&format!("/campaigns/{}", campaigns[0])).await.assert_status_ok();
+        for left in [2_000, 1_500] {
+            assert!(remove_once(&w).await);
+            assert_eq!(count(&w, "enrollment_skips").await, left);
+        }
+        remove_all(&w).await;
+        for table in ["campaigns", "campaign_totals", "smtp_credentials"] {
+            assert_eq!(count(&w, table).await, 1, "{table}");
+        }
+        assert_eq!(count(&w, "contacts").await, 3_000);
     })
     .await;
 }

@@ -23,7 +23,7 @@ mod metrics;
 mod outreaches;
 mod preview;
 mod rate_limits;
-mod recipients;
+pub mod recipients;
 mod test_send;
 mod unsubscribe;
 mod usage;

@@ -176,6 +176,23 @@ pub async fn stop_contacts(
     stop_found(scope, &found, &stop, now).await
 }
 
+/// Stops those of these enrollments that have more to send.
+///
+/// # Errors
+/// What the database refuses.
+pub async fn stop_some(scope: &Scope, ids: &[Uuid], stop: Stop, now: Timestamp) -> ApiResult<u64> {
+    let mut found = Vec::new();
+    for chunk in ids.chunks(CHUNK) {
+        let sql = format!(
+            "SELECT id, campaign_id, batch_id, contact_id FROM enrollments WHERE account_id = $1 AND id IN ({}) \
+             AND progress <> 'finished'",
+            holes(2, chunk.len())
+        );
+        found.extend(scope.query(&sql, uuids(chunk)).await?);
+    }
+    stop_found(scope, &found, &stop, now).await
+}
+
 /// Stops one enrollment, finished or not: what happened to it is kept either way.
 ///
 /// # Errors

@@ -1,0 +1,151 @@
+//! Imports that are stored in several transactions, and what others add meanwhile.
+
+use std::time::Duration;
+
+use ampout::{
+    clock::Timestamp,
+    models::{
+        contact_imports::{Model, NewImport},
+        contact_rows::{GivenContact, Ready},
+        staged_imports::{self, Staged},
+        suppressions,
+    },
+    tenancy::{Scope, SystemScope},
+};
+use serde_json::json;
+
+use super::removal::remove_all;
+use crate::{
+    requests::recipients::import,
+    support::{Client, World, world},
+};
+
+/// More than one chunk takes.
+const ROWS: usize = 2_600;
+
+/// An import of these rows.
+fn list(numbers: impl Iterator<Item = usize>) -> NewImport {
+    let given = numbers.map(|n| GivenContact { email: Some(email(n)), ..GivenContact::default() });
+    let valid = given.map(|row| row.check().unwrap()).collect();
+    NewImport {
+        name: "staged".into(),
+        valid: Ready::new(valid).unwrap(),
+        invalid: Vec::new(),
+        invalid_count: 0,
+    }
+}
+
+fn email(n: usize) -> String {
+    format!("person-{n:05}@example.com")
+}
+
+/// Does it in a transaction of its own on the account's data.
+async fn done<T>(w: &World, client: &Client, work: impl AsyncFnOnce(&Scope) -> T) -> T {
+    let account = client.account_id.parse().unwrap();
+    let db = w.db();
+    let done = SystemScope::in_transaction(&db, async |system: &SystemScope| {
+        Ok::<_, sea_orm::DbErr>(work(&system.account(account)).await)
+    });
+    done.await.unwrap()
+}
+
+async fn begun(w: &World, client: &Client, now: Timestamp) -> Option<Staged> {
+    done(w, client, async |scope| staged_imports::begin(scope, "staged", now).await.unwrap()).await
+}
+
+/// Stores all of the list, at that time.
+async fn filled(w: &World, client: &Client, list: &NewImport, now: Timestamp) -> Staged {
+    let mut staged = begun(w, client, now).await.unwrap();
+    let key = w.state().suppression_key;
+    for chunk in list.valid.chunks() {
+        let add = async |scope: &Scope| staged_imports::add(scope, &key, &staged, chunk, now).await.unwrap();
+        staged = done(w, client, add).await;
+    }
+    staged
+}
+
+async fn revealed(w: &World, client: &Client, staged: &Staged, list: &NewImport) -> Model {
+    let key = w.state().suppression_key;
+    let reveal = async |scope: &Scope| {
+        staged_imports::reveal(scope, &key, staged.clone(), list, Timestamp::now()).await.unwrap()
+    };
+    done(w, client, reveal).await
+}
+
+async fn contacts(client: &Client, n: usize) -> usize {
+    client.seen(&format!("/contacts?email={}", email(n))).await.as_array().unwrap().len()
+}
+
+#[tokio::test]
+async fn nothing_of_it_is_there_until_it_is_complete_and_then_all() {
+    world(|w| async move {
+        let (list, theirs) = (list(0..ROWS), list(0..ROWS));
+        let staged = filled(&w, &w.alice, &list, Timestamp::now()).await;
+        assert_eq!(w.alice.seen("/contact_imports").await, json!([]));
+        assert_eq!(contacts(&w.alice, 0).await, 0);
+        remove_all(&w).await;
+        // Who is of another account is not in its way, one of this is.
+        assert!(begun(&w, &w.alice, Timestamp::now()).await.is_none());
+        filled(&w, &w.bob, &theirs, Timestamp::now()).await;
+        // It is marked where it is, hidden.
+        let (key, first) = (w.state().suppression_key, email(0));
+        let leave = async |scope: &Scope| {
+            suppressions::unsubscribe(scope, &key, &first, Timestamp::now()).await.unwrap();
+        };
+        done(&w, &w.alice, leave).await;
+
+        let made = revealed(&w, &w.alice, &staged, &list).await;
+        assert_eq!((made.record_count, made.skipped), (2_600, 0));
+        let seen = w.alice.seen(&format!("/contact_imports/{}", made.id)).await;
+        assert_eq!((&seen["contact_count"], &seen["status"]), (&json!(2_600), &json!("completed")), "{seen}");
+        let left = w.alice.seen(&format!("/contacts?email={first}")).await;
+        assert!(left[0]["unsubscribed_at"].is_string(), "{left}");
+        assert_eq!(w.bob.seen("/contact_imports").await, json!([]));
+        assert_eq!(contacts(&w.bob, 0).await, 0);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn an_address_belongs_to_the_import_that_is_seen_first() {
+    world(|w| async move {
+        let (first, second) = (list(0..ROWS), list(100..ROWS));
+        let staged = filled(&w, &w.alice, &first, Timestamp::now()).await;
+        // By a process whose clock goes ahead: it takes the other for one that was left.
+        filled(&w, &w.alice, &second, Timestamp::now().plus(Duration::from_secs(60))).await;
+        // Seen at once, and so its own.
+        import(&w.alice, &[email(7).as_str()]).await;
+        let made = revealed(&w, &w.alice, &staged, &first).await;
+        assert_eq!((made.record_count, made.skipped), (2_599, 1));
+        for n in [0, 7, 100, ROWS - 1] {
+            assert_eq!(contacts(&w.alice, n).await, 1, "{n}");
+        }
+        let shown = "SELECT count(*) FROM contacts c JOIN contact_imports i ON i.id = c.contact_import_id \
+                     WHERE c.email_key IS NOT NULL AND i.deleted_at IS NULL";
+        assert_eq!(w.number(shown, []).await, 2_600);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn one_that_was_left_is_in_nobodys_way_and_is_removed() {
+    world(|w| async move {
+        let [dead, theirs, list] = [0; 3].map(|from| list(from..ROWS));
+        let before = Timestamp::now().minus(Duration::from_secs(600));
+        let left = filled(&w, &w.alice, &dead, before).await;
+        let other = filled(&w, &w.bob, &theirs, Timestamp::now()).await;
+        let next = filled(&w, &w.alice, &list, Timestamp::now()).await;
+        let key = w.state().suppression_key;
+        let late = async |scope: &Scope| {
+            let refused = staged_imports::reveal(scope, &key, left, &dead, Timestamp::now()).await;
+            refused.unwrap_err().code.as_str()
+        };
+        assert_eq!(done(&w, &w.alice, late).await, "service_unavailable");
+        remove_all(&w).await;
+        assert_eq!(w.number("SELECT count(*) FROM contact_imports", []).await, 2);
+        assert_eq!(w.number("SELECT count(*) FROM contacts", []).await, 5_200);
+        assert_eq!(revealed(&w, &w.alice, &next, &list).await.record_count, 2_600);
+        assert_eq!(revealed(&w, &w.bob, &other, &theirs).await.record_count, 2_600);
+    })
+    .await;
+}
