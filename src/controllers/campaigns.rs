@@ -70,9 +70,15 @@ async fn update(
 }
 
 #[debug_handler(state = AppContext)]
-async fn remove(path: PathIds, write: Write<NoFields>) -> ApiResult<Json<Gone>> {
+async fn remove(
+    State(ctx): State<AppContext>,
+    path: PathIds,
+    write: Write<NoFields>,
+) -> ApiResult<Json<Gone>> {
     let id = path.id("id", Entity::MISSING)?;
     campaigns::delete(&write.scope, id, Timestamp::now()).await?;
+    let bell = AppState::of(&ctx)?.doorbells.sweeper;
+    write.after.then(move || bell.ring());
     Ok(Json(Gone::deleted(id)))
 }
 

@@ -104,8 +104,14 @@ async fn list_contacts(path: PathIds, scope: Scope, list: List) -> ApiResult<Lis
 }
 
 #[debug_handler(state = AppContext)]
-async fn delete(path: PathIds, write: Write<NoFields>) -> ApiResult<Json<Gone>> {
+async fn delete(
+    State(ctx): State<AppContext>,
+    path: PathIds,
+    write: Write<NoFields>,
+) -> ApiResult<Json<Gone>> {
     let id = path.id("id", Entity::MISSING)?;
     contact_imports::delete(&write.scope, id, Timestamp::now()).await?;
+    let bell = AppState::of(&ctx)?.doorbells.sweeper;
+    write.after.then(move || bell.ring());
     Ok(Json(Gone::deleted(id)))
 }

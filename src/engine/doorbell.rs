@@ -33,6 +33,8 @@ pub struct Doorbells {
     pub jobs: Doorbell,
     /// A lane has something to send: a dispatch, a resume, a resend.
     pub sender: Doorbell,
+    /// Something large was deleted.
+    pub sweeper: Doorbell,
     /// A webhook has something to be told.
     pub webhooks: Doorbell,
 }

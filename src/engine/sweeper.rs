@@ -8,7 +8,6 @@ use tokio_util::sync::CancellationToken;
 
 use super::{
     context::EngineContext,
-    doorbell::Doorbell,
     process,
     supervisor::{BoxError, LoopResult},
 };
@@ -46,15 +45,14 @@ pub struct Swept {
     pub engine_processes: u64,
 }
 
-/// Sweeps once a minute. Nobody rings this bell.
+/// Sweeps once a minute, and when an import or a campaign was deleted: until it is removed it is in its neighbours' counts.
 pub(super) async fn run(ctx: EngineContext) -> LoopResult {
-    let silent = Doorbell::default();
     loop {
         let swept = sweep(&ctx.db, &ctx.shutdown).await?;
         if swept.test_messages_given_up > 0 {
             tracing::warn!(given_up = swept.test_messages_given_up, "test messages were given up");
         }
-        if !ctx.wait_at_most(&silent, EVERY).await {
+        if !ctx.wait_at_most(&ctx.doorbells.sweeper, EVERY).await {
             return Ok(());
         }
     }

@@ -55,7 +55,7 @@ pub(super) fn all() -> Map<String, Value> {
                 }),
             ),
         ),
-        ("Dispatch", body(&[], json!({"batch_number": nullable(whole(0, MOST_BATCH_NUMBER))}))),
+        ("Dispatch", body(&[], json!({"batch_number": nullable(whole(0, i32::MAX))}))),
         ("Resolve", body(&["as"], json!({"as": {"type": "string", "enum": ["sent", "resend"]}}))),
     ];
     found.extend(bodies.into_iter().map(|(name, schema)| (name.to_owned(), schema)));

@@ -89,7 +89,10 @@ const MEANINGS: &[(&str, &str)] = &[
     ("stripe_subscription_id", "The subscription that the plan follows; null where none does."),
     ("tier", "The plan's place among the others, 0 first."),
     ("uncertain", "Messages of which nobody knows whether they were accepted."),
-    ("unique_contacts", "Whether a contact is enrolled in one of the group's campaigns only."),
+    (
+        "unique_contacts",
+        "Whether a contact is enrolled in one of the group's campaigns only. Looked at when contacts are enrolled: who was enrolled before stays.",
+    ),
     ("unsubscribed_at", "When the recipient unsubscribed."),
     ("url", "Where events are sent."),
     ("verify_email_mx", "Whether contacts whose domain takes no mail are skipped."),

@@ -79,7 +79,7 @@ impl EnrollContact {
         if contact.is_none() {
             failures.add("contact_id", Reason::Blank);
         }
-        let number = batch_number(&mut failures, self.batch_number.unwrap_or_default());
+        let number = batch_number(&mut failures, self.batch_number.unwrap_or_default(), MOST_BATCH_NUMBER);
         let priority = self.priority.unwrap_or_default();
         let place = contact.zip(number);
         failures.finish(place.map(|(contact_id, batch_number)| OneContact {
@@ -104,7 +104,7 @@ impl Dispatch {
     /// `validation_failed`.
     pub fn parse(&self) -> ApiResult<Option<i32>> {
         let mut failures = Failures::new();
-        let number = self.batch_number.map(|given| batch_number(&mut failures, given));
+        let number = self.batch_number.map(|given| batch_number(&mut failures, given, i32::MAX));
         failures.finish(Some(number.flatten()))
     }
 }
@@ -185,8 +185,8 @@ fn named(id: Option<&str>, missing: Code) -> ApiResult<Option<Uuid>> {
     }
 }
 
-fn batch_number(failures: &mut Failures, given: i64) -> Option<i32> {
-    failures.range("batch_number", given, 0, MOST_BATCH_NUMBER.into());
+fn batch_number(failures: &mut Failures, given: i64, most: i32) -> Option<i32> {
+    failures.range("batch_number", given, 0, most.into());
     i32::try_from(given).ok()
 }
 

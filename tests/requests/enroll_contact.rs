@@ -78,6 +78,9 @@ async fn above_the_highest_number_of_a_client_there_is_room_for_bulk_enrolling()
         let bulk = json!({ "contact_import_id": import, "batch_size": 1 });
         let enrolled = alice.made(&format!("/campaigns/{campaign}/enroll"), &bulk).await;
         assert_eq!(enrolled["enrolled"], 2, "{enrolled}");
+        let last = json!({ "batch_number": 1_000_000_002 });
+        let dispatched = alice.made(&format!("/campaigns/{campaign}/dispatch"), &last).await;
+        assert_eq!(dispatched["dispatched"], 1, "{dispatched}");
     })
     .await;
 }

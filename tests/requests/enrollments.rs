@@ -127,3 +127,56 @@ async fn a_status_is_raised_only_and_time_stamps_are_kept() {
     })
     .await;
 }
+
+#[tokio::test]
+async fn an_unsubscribe_is_kept_of_who_had_answered_or_bounced_and_told_of_the_others() {
+    world(|world| async move {
+        let alice = &world.alice;
+        let import = world.import(alice, 1, "x.example").await;
+        world.import(&world.bob, 1, "x.example").await;
+        let mut campaigns = Vec::new();
+        for _ in 0..4 {
+            let campaign = alice.campaign(&json!({})).await;
+            alice.enroll(campaign, import, 50).await;
+            campaigns.push(campaign);
+        }
+        let of = "UPDATE enrollments SET status = 'sent', sent_at = 1, progress = 'finished'";
+        world.sql(of, []).await;
+        let stops = [Some(Stop::Replied), Some(Stop::Bounced { position: 1, reason: "gone".into() }), None];
+        for (campaign, stop) in campaigns.iter().zip(stops) {
+            let Some(stop) = stop else { continue };
+            let enrollment =
+                world.ids("SELECT id FROM enrollments WHERE campaign_id = $1", [(*campaign).into()]).await[0];
+            in_transaction(&world, async |scope| {
+                stop_one(scope, enrollment, stop, STOPPED_AT).await.unwrap()
+            })
+            .await;
+        }
+        alice.delete(&format!("/campaigns/{}", campaigns[3])).await.assert_status_ok();
+        let hook =
+            json!({"webhook": {"url": "https://example.com/u", "event_filters": ["enrollment.unsubscribed"]}});
+        alice.made("/webhooks", &hook).await;
+        let contact = world.contacts_of(import).await[0];
+        for expected in [3, 0] {
+            in_transaction(&world, async |scope| {
+                let stopped = stop_contacts(scope, &[contact], Stop::Unsubscribed, STOPPED_AT).await.unwrap();
+                assert_eq!(stopped, expected);
+            })
+            .await;
+        }
+        for campaign in &campaigns[..3] {
+            let row = alice.seen(&format!("/campaigns/{campaign}/enrollments")).await[0].clone();
+            assert_eq!(
+                (&row["status"], &row["unsubscribed_at"]),
+                (&json!("unsubscribed"), &json!(STOPPED_AT))
+            );
+            let totals = alice.seen(&format!("/campaigns/{campaign}")).await["totals"].clone();
+            assert_eq!(totals["unsubscribed"], json!(1), "{totals}");
+        }
+        assert_eq!(world.number("SELECT count(*) FROM webhook_deliveries", []).await, 1);
+        let of_deleted =
+            "SELECT count(*) FROM enrollments WHERE campaign_id = $1 AND unsubscribed_at IS NULL";
+        assert_eq!(world.number(of_deleted, [campaigns[3].into()]).await, 1);
+    })
+    .await;
+}

@@ -111,9 +111,12 @@ impl Before {
         }
     }
 
-    /// What webhooks are told; pure.
+    /// What webhooks are told; pure. Of an unsubscribe where nothing else had stopped the enrollment.
     fn happened(self, stop: &Stop) -> Option<Happened> {
         let (event, status) = stop.event().zip(stop.status())?;
+        if matches!(stop, Stop::Unsubscribed) && (self.replied || self.bounced) {
+            return None;
+        }
         let position = match stop {
             Stop::Bounced { position, .. } => Some(*position),
             Stop::Unsubscribed | Stop::Deleted | Stop::Replied => None,
@@ -148,8 +151,8 @@ impl Before {
     }
 }
 
-/// Stops what the contacts are enrolled in; answers how many enrollments changed. An unsubscribe counts for every
-/// enrollment that has more to send or was sent to and not stopped otherwise.
+/// Stops what the contacts are enrolled in, but for deleted campaigns; answers how many enrollments changed. An unsubscribe
+/// counts for every enrollment that has more to send or was sent to, also where a reply or a bounce had stopped it.
 ///
 /// # Errors
 /// What the database refuses.
@@ -161,14 +164,17 @@ pub async fn stop_contacts(
 ) -> ApiResult<u64> {
     let also = match stop {
         Stop::Deleted => "",
-        Stop::Unsubscribed | Stop::Replied | Stop::Bounced { .. } => " OR status IN ('sent', 'opened')",
+        Stop::Unsubscribed | Stop::Replied | Stop::Bounced { .. } => {
+            " OR (status <> 'pending' AND unsubscribed_at IS NULL)"
+        }
     };
     let mut found = Vec::new();
     for chunk in contact_ids.chunks(CHUNK) {
         // ix_enrollments_contact
         let sql = format!(
             "SELECT id, campaign_id, batch_id, contact_id FROM enrollments WHERE account_id = $1 AND contact_id IN ({}) \
-             AND (progress <> 'finished'{also})",
+             AND (progress <> 'finished'{also}) \
+             AND (SELECT k.deleted_at FROM campaigns k WHERE k.id = enrollments.campaign_id) IS NULL",
             holes(2, chunk.len())
         );
         found.extend(scope.query(&sql, uuids(chunk)).await?);
