@@ -95,7 +95,7 @@ pub fn render_step(
     Ok(Rendered { subject, html, text })
 }
 
-/// Before the end of the body where there is one, else at the end.
+/// Before the end of the body where there is one, else at the end, and in no comment.
 fn add_html_footer(html: &mut String, links: &Links<'_>) {
     let mut footer = format!(
         "<p style=\"margin-top:24px;font-size:12px;color:#767676\">\
@@ -107,15 +107,33 @@ fn add_html_footer(html: &mut String, links: &Links<'_>) {
         footer.push_str(&attribute(pixel));
         footer.push_str("\" width=\"1\" height=\"1\" alt=\"\" style=\"display:block\">\n");
     }
-    let end = html
-        .as_bytes()
-        .windows(6)
-        .rposition(|window| window.eq_ignore_ascii_case(b"</body"))
-        .unwrap_or(html.len());
+    let end = end_of_body(html);
     if end == html.len() && !html.ends_with('\n') {
         footer.insert(0, '\n');
     }
     html.insert_str(end, &footer);
+}
+
+/// Where what is shown ends: at the last `</body` that is no comment's, or at a comment that does not end.
+fn end_of_body(html: &str) -> usize {
+    let (mut end, mut shown_from) = (html.len(), 0);
+    for (at, _) in html.match_indices('<') {
+        if at < shown_from {
+            continue;
+        }
+        // `<!-->` is a comment that ends.
+        if let Some(comment) = html[at..].strip_prefix("<!")
+            && comment.starts_with("--")
+        {
+            match comment.find("-->") {
+                Some(length) => shown_from = at + 2 + length + 3,
+                None => return end.min(at),
+            }
+        } else if html.as_bytes()[at..].get(..6).is_some_and(|tag| tag.eq_ignore_ascii_case(b"</body")) {
+            end = at;
+        }
+    }
+    end
 }
 
 fn attribute(url: &str) -> String {
@@ -167,6 +185,23 @@ mod tests {
         assert!(rendered.html.ends_with("Unsubscribe</a></p>\n"));
         assert!(!rendered.html.contains("<img"));
         assert_eq!(rendered.text, "Hi Jo & <Co>\n\nUnsubscribe: https://x.test/u/abc\n");
+    }
+
+    #[test]
+    fn the_footer_stands_in_no_comment() {
+        for (html, at) in [
+            ("<p>a</p><!-- </body> -->", "<p>a</p><!-- </body> -->|"),
+            ("a</body><!-- </body> -->", "a|</body><!-- </body> -->"),
+            ("<!--[if mso]></body><![endif]-->a</Body >", "<!--[if mso]></body><![endif]-->a|</Body >"),
+            ("a<!--></body>", "a<!-->|</body>"),
+            ("a<!-- b </body>", "a|<!-- b </body>"),
+            ("a</body><!-- b", "a|</body><!-- b"),
+            ("é</bodyé</bod", "é|</bodyé</bod"),
+        ] {
+            let mut marked = html.to_owned();
+            marked.insert(end_of_body(html), '|');
+            assert_eq!(marked, at);
+        }
     }
 
     #[test]

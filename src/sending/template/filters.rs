@@ -13,6 +13,8 @@ use liquid_core::{
 };
 use liquid_lib::stdlib;
 
+use super::dialect::Dialect;
+
 /// Most bytes that one filter may give.
 const VALUE_BYTES: usize = 256 * 1024;
 /// Most bytes that all filters of one rendering may read and write.
@@ -42,7 +44,8 @@ pub(super) fn language() -> &'static Language {
         language.blocks.register("case".to_owned(), stdlib::CaseBlock.into());
         for (inner, growth) in filters() {
             let name = inner.reflection().name().to_owned();
-            language.filters.register(name, Guarded { inner, growth }.into());
+            let dialect = Dialect::of(&name);
+            language.filters.register(name, Guarded { inner, growth, dialect }.into());
         }
         language.filters.register(ESCAPE_LAST.to_owned(), stdlib::Escape.into());
         language
@@ -109,6 +112,7 @@ fn filters() -> Vec<(Box<dyn ParseFilter>, Growth)> {
 struct Guarded {
     inner: Box<dyn ParseFilter>,
     growth: Growth,
+    dialect: Dialect,
 }
 
 impl ParseFilter for Guarded {
@@ -120,7 +124,8 @@ impl ParseFilter for Guarded {
             positional: Box::new(positional.into_iter()),
             keyword: Box::new(keyword.into_iter()),
         })?;
-        Ok(Box::new(GuardedFilter { inner, arguments: given, growth: self.growth }))
+        let Self { growth, dialect, .. } = *self;
+        Ok(Box::new(GuardedFilter { inner, arguments: given, growth, dialect }))
     }
 
     fn reflection(&self) -> &dyn FilterReflection {
@@ -134,6 +139,7 @@ struct GuardedFilter {
     inner: Box<dyn Filter>,
     arguments: Vec<Expression>,
     growth: Growth,
+    dialect: Dialect,
 }
 
 impl GuardedFilter {
@@ -171,7 +177,10 @@ impl Filter for GuardedFilter {
         let unbounded = !matches!(self.growth, Growth::Linear) && bound > VALUE_BYTES;
         charge(runtime, if unbounded { WORK_BYTES } else { weight(input) })?;
         // Integer overflow and odd dates panic in the library; a panic must not cost more than the value.
-        let value = catch_unwind(AssertUnwindSafe(|| self.inner.evaluate(input, runtime)));
+        let value = catch_unwind(AssertUnwindSafe(|| match self.dialect.before(input) {
+            Some(instead) => self.inner.evaluate(&instead, runtime).map(|output| self.dialect.behind(output)),
+            None => self.inner.evaluate(input, runtime),
+        }));
         let value = value.ok().and_then(Result::ok).unwrap_or(Value::Nil);
         let written = weight(&value);
         charge(runtime, if written > VALUE_BYTES { WORK_BYTES } else { written })?;

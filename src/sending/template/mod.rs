@@ -6,6 +6,7 @@
 //! created; `filters.rs` bounds the filters; `values.rs` shows a contact to the language.
 
 mod check;
+mod dialect;
 mod filters;
 mod probe;
 #[cfg(test)]

@@ -64,6 +64,18 @@ fn html(source: &str) -> String {
 #[case("a{% comment %} {{ nothing.known }} {% for %} {% endcomment %}b", "ab")]
 #[case("{{ first_name | plus: 1 }}|{{ 1 | divided_by: 0 }}", "|")]
 #[case("{{ custom.renewal | date: '%d %B %Y' }}", "27 April 2026")]
+#[case(
+    "{{ '2024-02-29' | date: '%d.%m.%Y' }} {{ '2024-02-29T23:30:00-05:00' | date: '%d %H:%M %z' }} \
+     {{ '2024-02-29T10:00:00.123456Z' | date: '%H' }} {{ '2024-02-29T11:00:00' | date: '%H %z' }} \
+     {{ '2024-02-30' | date: '%d' }}",
+    "29.02.2024 29 23:30 -0500 10 11 +0000 2024-02-30"
+)]
+#[case(
+    "{{ 'é😀ß' | size }} {{ 'é😀ß' | slice: -1 }} {{ 'é😀ß' | slice: 1, 5 }} {{ 'a,b,c' | split: ',' | slice: 1, 2 | join: '+' }} \
+     {{ 'a,b' | split: ',' | size }} {{ company | size }}",
+    "3 ß 😀ß b+c 2 0"
+)]
+#[case("{{ 'hELLO wORLD' | capitalize }} {{ 'ÉMILE' | capitalize }}", "Hello world Émile")]
 #[case("{{ last_name | split: ' ' | first }}", "O'Neil")]
 #[case("{{ custom.liquid }}", "{{ email }}{% if %}")]
 #[case("{{ last_name }}", "O'Neil & Söhne <b>")]
