@@ -49,7 +49,7 @@ impl DbQueue {
         ctx.shared_store.get::<Arc<Self>>()
     }
 
-    /// Has `given_up` done with every job of this class that failed for the last time.
+    /// Has `given_up` done with every job of this class that failed for the last time, or that an operator cancels or clears.
     pub fn when_given_up(&self, class: impl Into<String>, given_up: GivenUp) {
         self.handlers.register_given_up(class.into(), given_up);
     }
@@ -104,8 +104,7 @@ impl QueueProvider for DbQueue {
     }
 
     async fn clear(&self) -> Result<()> {
-        listing::clear(self.db.pool(), None, Duration::ZERO).await?;
-        Ok(())
+        Ok(listing::clear(&self.db, &self.handlers, None, Duration::ZERO).await?)
     }
 
     async fn ping(&self) -> Result<()> {
@@ -118,18 +117,16 @@ impl QueueProvider for DbQueue {
     }
 
     async fn cancel_jobs_by_name(&self, name: &str) -> Result<()> {
-        listing::cancel(self.db.pool(), name).await?;
-        Ok(())
+        Ok(listing::cancel(&self.db, &self.handlers, name).await?)
     }
 
     async fn clear_by_status(&self, status: Vec<JobStatus>) -> Result<()> {
-        listing::clear(self.db.pool(), Some(&status), Duration::ZERO).await?;
-        Ok(())
+        Ok(listing::clear(&self.db, &self.handlers, Some(&status), Duration::ZERO).await?)
     }
 
     async fn clear_jobs_older_than(&self, age_days: i64, status: Option<&Vec<JobStatus>>) -> Result<()> {
-        listing::clear(self.db.pool(), status.map(Vec::as_slice), days(age_days)).await?;
-        Ok(())
+        let statuses = status.map(Vec::as_slice);
+        Ok(listing::clear(&self.db, &self.handlers, statuses, days(age_days)).await?)
     }
 
     async fn requeue(&self, age_minutes: &i64) -> Result<()> {

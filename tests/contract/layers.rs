@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use crate::support::source::{Source, sources};
 
 /// The files that may make a scope that sees every account, each for one purpose.
-const SYSTEM_SCOPES: [&str; 37] = [
+const SYSTEM_SCOPES: [&str; 38] = [
     "src/billing/customers.rs",
     "src/billing/inbound.rs",
     "src/billing/notices.rs",
@@ -21,6 +21,7 @@ const SYSTEM_SCOPES: [&str; 37] = [
     "src/inbox/lease.rs",
     "src/inbox/poll.rs",
     "src/jobs/lease.rs",
+    "src/jobs/listing.rs",
     "src/metrics/sample.rs",
     "src/models/api_keys.rs",
     "src/models/api_keys/lookups.rs",
