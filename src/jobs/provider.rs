@@ -12,7 +12,7 @@ use serde_json::Value as Json;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
-use super::{GivenUp, Job, enqueue_on, handlers::Handlers, listing, run::Claimer};
+use super::{GivenUp, Job, enqueue_on, handlers::Handlers, listing, long, run::Claimer};
 use crate::{
     db::Db,
     engine::{Doorbell, Doorbells},
@@ -28,12 +28,20 @@ pub struct DbQueue {
     bell: Doorbell,
     stop: CancellationToken,
     poll: Duration,
+    turn: Duration,
 }
 
 impl DbQueue {
     /// A queue on `db` that looks for due jobs at every ring of `bell`, and every `poll` without one.
     pub fn new(db: Db, bell: Doorbell, poll: Duration) -> Self {
-        Self { db, handlers: Handlers::default(), bell, stop: CancellationToken::new(), poll }
+        let stop = CancellationToken::new();
+        Self { db, handlers: Handlers::default(), bell, stop, poll, turn: long::TURN }
+    }
+
+    /// The same with other turns of jobs that take long.
+    #[must_use]
+    pub fn with_turns_of(self, turn: Duration) -> Self {
+        Self { turn, ..self }
     }
 
     /// Makes it the queue of an application, and keeps it where the engine finds it ([`DbQueue::of`]). `db` is what all of
@@ -64,6 +72,7 @@ impl DbQueue {
             stop,
             poll: self.poll,
             slots: SLOTS,
+            turn: self.turn,
         };
         claimer.run().await;
     }
