@@ -45,6 +45,11 @@ pub(super) const fn share(slots: usize) -> usize {
     slots / 2
 }
 
+/// Their classes as a list in SQL.
+pub fn long_classes() -> String {
+    format!("('{READ_TABLE}', '{ENROLL_IMPORT}')")
+}
+
 /// Whether a job of this class is one of them.
 pub(super) fn is_long(class: &str) -> bool {
     [READ_TABLE, ENROLL_IMPORT].contains(&class)
@@ -53,7 +58,7 @@ pub(super) fn is_long(class: &str) -> bool {
 /// A condition on a job in the queue: that it is a short one or, with a place for a long one, that its account has room.
 /// `find` is how the database says where a text is in another.
 pub(super) fn may_run(find: &str, place: bool) -> String {
-    let classes = format!("('{READ_TABLE}', '{ENROLL_IMPORT}')");
+    let classes = long_classes();
     if !place {
         return format!("name NOT IN {classes}");
     }
