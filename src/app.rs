@@ -70,7 +70,9 @@ impl Hooks for App {
         let db = db::Db::new(ctx.db.clone());
         // Who else makes one has a second writer of SQLite.
         ctx.shared_store.insert(db.clone());
-        Ok(DbQueue::install(ctx, db, settings.engine.poll))
+        let ctx = DbQueue::install(ctx, db, settings.engine.poll);
+        workers::say_what_follows(&ctx);
+        Ok(ctx)
     }
 
     async fn before_run(ctx: &AppContext) -> Result<()> {

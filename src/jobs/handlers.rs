@@ -1,4 +1,5 @@
-//! Which worker performs which job, and what follows when a job is given up: filled at boot, read by the running queue.
+//! Which worker performs which job, and what follows when a job is given up: filled at boot, read by the running queue and by
+//! what operators ask of it.
 
 use std::{collections::HashMap, sync::Arc};
 
@@ -9,7 +10,7 @@ use serde_json::Value as Json;
 
 use crate::{errors::ApiResult, tenancy::SystemScope};
 
-/// What follows when a job is given up: called with the job's arguments in the transaction that fails it, so that both
+/// What follows when a job is given up: called with the job's arguments in the transaction that ends it, so that both
 /// happen or neither. Short, and without a network.
 pub type GivenUp = for<'a> fn(&'a SystemScope, Json) -> BoxFuture<'a, ApiResult<()>>;
 

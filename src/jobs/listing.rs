@@ -1,6 +1,6 @@
 //! What an operator asks of the queue (`cargo loco jobs …`, `cargo loco task jobs_…`): list, cancel, clear, retry.
 
-use std::time::Duration;
+use std::{iter, time::Duration};
 
 use loco_rs::bgworker::{Job, JobStatus};
 use sea_orm::{ConnectionTrait, DbErr, QueryResult, Value};
@@ -8,11 +8,19 @@ use serde::Serialize;
 use serde_json::Value as Json;
 use uuid::Uuid;
 
-use super::{READ_TABLE, sql};
-use crate::clock::Timestamp;
+use super::{READ_TABLE, handlers::Handlers, sql};
+use crate::{
+    clock::Timestamp,
+    db::{Db, RowLock, lock_sql},
+    errors::ApiResult,
+    tenancy::SystemScope,
+};
 
 /// The most jobs that one listing shows, newest first.
 const LISTED: i64 = 1_000;
+
+/// Jobs that one transaction cancels or clears.
+const ENDED_BATCH: i64 = 100;
 
 /// All states, for callers that name none.
 const EVERY_STATUS: [JobStatus; 5] =
@@ -33,24 +41,60 @@ pub(super) async fn list(
     found.iter().map(to_loco).collect()
 }
 
-/// Cancels what is queued under `name`; running jobs go on.
-pub(super) async fn cancel(conn: &impl ConnectionTrait, name: &str) -> Result<u64, DbErr> {
-    let now = sql::now(conn);
+/// Cancels what is queued under `name`, and gives up what waits for it; running jobs go on.
+pub(super) async fn cancel(db: &Db, handlers: &Handlers, name: &str) -> ApiResult<()> {
+    let (now, lock) = (sql::now(db.pool()), lock_sql(db.backend(), RowLock::Update));
     let text = format!(
-        "UPDATE jobs SET status = 'cancelled', updated_at = {now} WHERE name = $1 AND status = 'queued'"
+        "UPDATE jobs SET status = 'cancelled', updated_at = {now} WHERE id IN (SELECT id FROM jobs \
+         WHERE name = $2 AND status = 'queued' ORDER BY id LIMIT $1{lock}) RETURNING name, args, 'queued' AS stood"
     );
-    sql::execute(conn, &text, [name.into()]).await
+    end_each(db, handlers, &text, [name.into()]).await
 }
 
-/// Deletes jobs in one of `statuses` (all if none is named) that are at least `age` old.
+/// Deletes jobs in one of `statuses` (all if none is named) that are at least `age` old, and gives up what waits for them.
+/// Whoever runs one has lost the lease.
 pub(super) async fn clear(
-    conn: &impl ConnectionTrait,
+    db: &Db,
+    handlers: &Handlers,
     statuses: Option<&[JobStatus]>,
     age: Duration,
-) -> Result<u64, DbErr> {
-    let (now, names) = (sql::now(conn), names_of(statuses));
-    let text = format!("DELETE FROM jobs WHERE status IN ({names}) AND created_at <= {now} - $1");
-    sql::execute(conn, &text, [sql::micros(age).into()]).await
+) -> ApiResult<()> {
+    let (now, names, lock) =
+        (sql::now(db.pool()), names_of(statuses), lock_sql(db.backend(), RowLock::Update));
+    let text = format!(
+        "DELETE FROM jobs WHERE id IN (SELECT id FROM jobs WHERE status IN ({names}) \
+         AND created_at <= {now} - $2 ORDER BY id LIMIT $1{lock}) RETURNING name, args, status AS stood"
+    );
+    end_each(db, handlers, &text, [sql::micros(age).into()]).await
+}
+
+/// Ends jobs a batch at a time, each with what follows for those that had not ended: both happen or neither.
+async fn end_each<const N: usize>(
+    db: &Db,
+    handlers: &Handlers,
+    text: &str,
+    which: [Value; N],
+) -> ApiResult<()> {
+    loop {
+        let ended = SystemScope::in_transaction(db, async |system| {
+            let values = iter::once(ENDED_BATCH.into()).chain(which.clone());
+            let rows = sql::rows(&system.db(), text, values).await?;
+            for row in &rows {
+                let stood: String = row.try_get("", "stood")?;
+                let waiting = ["queued", "processing"].contains(&stood.as_str());
+                let name: String = row.try_get("", "name")?;
+                if let Some(given_up) = handlers.find_given_up(&name).filter(|_| waiting) {
+                    let args: String = row.try_get("", "args")?;
+                    given_up(system, serde_json::from_str(&args).unwrap_or(Json::Null)).await?;
+                }
+            }
+            ApiResult::Ok(rows.len())
+        })
+        .await?;
+        if ended == 0 {
+            return Ok(());
+        }
+    }
 }
 
 /// Puts jobs that run for longer than `age` back in the queue; whoever runs them has lost the lease.

@@ -25,7 +25,7 @@ pub use backoff::retry_wait;
 pub use handlers::GivenUp;
 pub use lease::{LEASE, next_sql};
 pub use listing::{ListedJob, find, forget, is_final, retry};
-pub use long::{ENROLL_IMPORT, READ_TABLE};
+pub use long::{ENROLL_IMPORT, READ_TABLE, TurnOver, long_classes, turn_is_over};
 pub use provider::DbQueue;
 pub use retention::{KEEP_COMPLETED, KEEP_FAILED, purge_jobs};
 

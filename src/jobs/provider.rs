@@ -12,7 +12,7 @@ use serde_json::Value as Json;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
-use super::{GivenUp, Job, enqueue_on, handlers::Handlers, listing, run::Claimer};
+use super::{GivenUp, Job, enqueue_on, handlers::Handlers, listing, long, run::Claimer};
 use crate::{
     db::Db,
     engine::{Doorbell, Doorbells},
@@ -28,12 +28,20 @@ pub struct DbQueue {
     bell: Doorbell,
     stop: CancellationToken,
     poll: Duration,
+    turn: Duration,
 }
 
 impl DbQueue {
     /// A queue on `db` that looks for due jobs at every ring of `bell`, and every `poll` without one.
     pub fn new(db: Db, bell: Doorbell, poll: Duration) -> Self {
-        Self { db, handlers: Handlers::default(), bell, stop: CancellationToken::new(), poll }
+        let stop = CancellationToken::new();
+        Self { db, handlers: Handlers::default(), bell, stop, poll, turn: long::TURN }
+    }
+
+    /// The same with other turns of jobs that take long.
+    #[must_use]
+    pub fn with_turns_of(self, turn: Duration) -> Self {
+        Self { turn, ..self }
     }
 
     /// Makes it the queue of an application, and keeps it where the engine finds it ([`DbQueue::of`]). `db` is what all of
@@ -49,7 +57,7 @@ impl DbQueue {
         ctx.shared_store.get::<Arc<Self>>()
     }
 
-    /// Has `given_up` done with every job of this class that failed for the last time.
+    /// Has `given_up` done with every job of this class that failed for the last time, or that an operator cancels or clears.
     pub fn when_given_up(&self, class: impl Into<String>, given_up: GivenUp) {
         self.handlers.register_given_up(class.into(), given_up);
     }
@@ -64,6 +72,7 @@ impl DbQueue {
             stop,
             poll: self.poll,
             slots: SLOTS,
+            turn: self.turn,
         };
         claimer.run().await;
     }
@@ -104,8 +113,7 @@ impl QueueProvider for DbQueue {
     }
 
     async fn clear(&self) -> Result<()> {
-        listing::clear(self.db.pool(), None, Duration::ZERO).await?;
-        Ok(())
+        Ok(listing::clear(&self.db, &self.handlers, None, Duration::ZERO).await?)
     }
 
     async fn ping(&self) -> Result<()> {
@@ -118,18 +126,16 @@ impl QueueProvider for DbQueue {
     }
 
     async fn cancel_jobs_by_name(&self, name: &str) -> Result<()> {
-        listing::cancel(self.db.pool(), name).await?;
-        Ok(())
+        Ok(listing::cancel(&self.db, &self.handlers, name).await?)
     }
 
     async fn clear_by_status(&self, status: Vec<JobStatus>) -> Result<()> {
-        listing::clear(self.db.pool(), Some(&status), Duration::ZERO).await?;
-        Ok(())
+        Ok(listing::clear(&self.db, &self.handlers, Some(&status), Duration::ZERO).await?)
     }
 
     async fn clear_jobs_older_than(&self, age_days: i64, status: Option<&Vec<JobStatus>>) -> Result<()> {
-        listing::clear(self.db.pool(), status.map(Vec::as_slice), days(age_days)).await?;
-        Ok(())
+        let statuses = status.map(Vec::as_slice);
+        Ok(listing::clear(&self.db, &self.handlers, statuses, days(age_days)).await?)
     }
 
     async fn requeue(&self, age_minutes: &i64) -> Result<()> {

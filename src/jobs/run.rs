@@ -13,14 +13,14 @@ use tokio::{sync::Semaphore, task::JoinSet};
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    Hopeless,
+    Hopeless, TurnOver,
     handlers::Handlers,
     lease::{self, Claim, Fenced, LEASE},
     long,
 };
 use crate::{db::Db, engine::Doorbell};
 
-/// How long an attempt may take: longer than the largest import on the slowest disk. What hangs must not keep its slot.
+/// How long an attempt may take: far longer than any turn. What hangs must not keep its slot.
 const LONGEST: Duration = Duration::from_secs(6 * 3_600);
 
 /// What the claimer works with.
@@ -31,6 +31,8 @@ pub(super) struct Claimer {
     pub(super) stop: CancellationToken,
     pub(super) poll: Duration,
     pub(super) slots: usize,
+    /// How long a job that takes long keeps its place.
+    pub(super) turn: Duration,
 }
 
 impl Claimer {
@@ -72,8 +74,9 @@ impl Claimer {
             let Some(claim) = lease::claim(&self.db, place.is_some()).await? else { return Ok(()) };
             let place = place.filter(|_| long::is_long(&claim.name));
             let (db, handlers, bell) = (self.db.clone(), self.handlers.clone(), self.bell.clone());
+            let turn = self.turn;
             running.spawn(async move {
-                run_claimed(&db, &handlers, &claim).await;
+                long::in_turn(run_claimed(&db, &handlers, &claim), turn).await;
                 drop(slot);
                 if let Some(place) = place {
                     drop(place);
@@ -98,6 +101,7 @@ async fn run_claimed(db: &Db, handlers: &Handlers, claim: &Claim) {
             tracing::error!(job = %claim.id, name = claim.name, attempt = claim.attempts, reason, "job given up");
             lease::give_up(db, claim, &reason, "", handlers.find_given_up(&claim.name)).await
         }
+        Performed::TurnOver => lease::give_back(db, claim).await.map_err(Into::into),
         Performed::LeaseLost => Ok(Fenced::Lost),
     };
     match recorded {
@@ -115,6 +119,8 @@ enum Performed {
     Failed(String),
     /// Failed, and would at every other try.
     Hopeless(String),
+    /// Not done, and to go on later.
+    TurnOver,
     LeaseLost,
 }
 
@@ -146,8 +152,14 @@ fn failed(error: loco_rs::Error) -> Performed {
         return failed(*inner);
     }
     let words = error.to_string();
-    let hopeless = matches!(error, loco_rs::Error::Any(error) if error.is::<Hopeless>());
-    if hopeless { Performed::Hopeless(words) } else { Performed::Failed(words) }
+    let loco_rs::Error::Any(error) = error else { return Performed::Failed(words) };
+    if error.is::<TurnOver>() {
+        Performed::TurnOver
+    } else if error.is::<Hopeless>() {
+        Performed::Hopeless(words)
+    } else {
+        Performed::Failed(words)
+    }
 }
 
 /// Renews the lease three times per length of it; returns when it is lost, or has not been renewed in time.

@@ -56,8 +56,11 @@ const DELIVERIES: Metric = metric(
     &["state"],
 );
 const JOBS_QUEUED: Metric = metric("ampout_jobs_queued", "Background jobs that wait.", &[]);
-const OLDEST_JOB: Metric =
-    metric("ampout_jobs_oldest_due_seconds", "How long the job that is overdue the longest is overdue.", &[]);
+const OLDEST_JOB: Metric = metric(
+    "ampout_jobs_oldest_due_seconds",
+    "How long the job that is overdue the longest is overdue, without those that wait for a place.",
+    &[],
+);
 
 /// Every metric.
 pub const ALL: [Metric; 12] = [

@@ -1,9 +1,11 @@
 //! Campaigns: what is sent to whom, and whether it is sending.
 //!
 //! Every change of a campaign's status goes through [`set_status`] or [`complete_if_done`], under the campaign's lock.
-//! What happens to single enrollments is not here; what a campaign's page shows is in `overview`.
+//! What happens to single enrollments is not here; what a campaign's page shows is in `overview`, what an operator looks for
+//! in `wanted`.
 
 pub mod overview;
+pub mod wanted;
 
 use sea_orm::{ActiveValue::Set, ColumnTrait, QueryFilter, Select, sea_query::Expr};
 use uuid::Uuid;

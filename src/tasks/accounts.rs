@@ -32,6 +32,9 @@ pub(super) use export::Export;
 
 /// How every task takes an account.
 pub(super) const ACCOUNT: Argument = needed("account", "an account's id or email address");
+/// How those that look over all accounts take one.
+pub(super) const ANY_ACCOUNT: Argument =
+    optional("account", "an account's id or email address; all accounts if left out");
 
 /// Makes an account.
 pub(super) struct Create;

@@ -36,8 +36,10 @@ pub fn register(tasks: &mut Tasks) {
     tasks.register(OperatorTask::<plans::Restore>::new());
     tasks.register(OperatorTask::<plans::Sync>::new());
     tasks.register(OperatorTask::<plans::Reconcile>::new());
+    tasks.register(OperatorTask::<campaigns::List>::new());
     tasks.register(OperatorTask::<campaigns::Show>::new());
     tasks.register(OperatorTask::<campaigns::Pause>::new());
+    tasks.register(OperatorTask::<campaigns::Resume>::new());
     tasks.register(OperatorTask::<uncertain::List>::new());
     tasks.register(OperatorTask::<uncertain::Resolve>::new());
     tasks.register(OperatorTask::<contacts::Import>::new());

@@ -9,6 +9,7 @@ use loco_rs::{
     app::AppContext,
     task::{Task, TaskInfo, Vars},
 };
+use uuid::Uuid;
 
 use super::{
     arguments::{Arguments, Manual},
@@ -95,5 +96,14 @@ impl Desk {
     /// `not_found`.
     pub(super) async fn account(&self, given: &Arguments<'_>) -> Result<Known> {
         Ok(lookup::active(&self.reads, given.needed("account")).await?)
+    }
+
+    /// The same where it may be left out.
+    ///
+    /// # Errors
+    /// As there.
+    pub(super) async fn optional_account(&self, given: &Arguments<'_>) -> Result<Option<Uuid>> {
+        let Some(named) = given.text("account") else { return Ok(None) };
+        Ok(Some(lookup::active(&self.reads, named).await?.id))
     }
 }

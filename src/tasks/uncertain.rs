@@ -6,6 +6,7 @@ use serde::Serialize;
 use uuid::Uuid;
 
 use super::{
+    accounts::ANY_ACCOUNT,
     arguments::{Arguments, Manual, needed, optional},
     operation::{Desk, Operation},
     report::Report,
@@ -14,7 +15,6 @@ use crate::{
     clock::Timestamp,
     errors::{ApiResult, Code},
     models::{
-        accounts::lookup,
         campaigns,
         deliveries::{self, Resolution, uncertain},
     },
@@ -33,7 +33,7 @@ impl Operation for List {
         name: "uncertain_list",
         detail: "List deliveries that may or may not have been sent, oldest first",
         arguments: &[
-            optional("account", "an account's id or email address; all accounts if left out"),
+            ANY_ACCOUNT,
             optional("campaign", "a campaign's id; all campaigns if left out"),
             optional("after", "the id of the last delivery seen, to go on behind it"),
             optional("limit", "how many, from 1 to 10000; 100 if left out"),
@@ -44,10 +44,7 @@ impl Operation for List {
         let (campaign_id, after) = (given.optional_id("campaign")?, given.optional_id("after")?);
         let limit = given.limit("limit", 100, 10_000)?;
         let desk = Desk::open(ctx).await?;
-        let account_id = match given.text("account") {
-            Some(named) => Some(lookup::active(&desk.reads, named).await?.id),
-            None => None,
-        };
+        let account_id = desk.optional_account(given).await?;
         let wanted = uncertain::Wanted { account_id, campaign_id, after, limit };
         Report::of(&uncertain::list(&desk.reads, &wanted).await?)
     }

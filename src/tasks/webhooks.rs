@@ -5,6 +5,7 @@ use loco_rs::{Result, app::AppContext};
 use serde::Serialize;
 
 use super::{
+    accounts::ANY_ACCOUNT,
     arguments::{Arguments, Manual, needed, optional},
     operation::{Desk, Operation},
     report::Report,
@@ -13,7 +14,6 @@ use crate::{
     clock::Timestamp,
     errors::{ApiError, Code},
     models::{
-        accounts::lookup,
         webhook_deliveries::again::{self, Wanted},
         webhooks,
     },
@@ -38,7 +38,7 @@ impl Operation for Redeliver {
         detail: "Send webhook deliveries again that failed since a time; their ids stay",
         arguments: &[
             needed("since", "days (such as `7d`) or an ISO 8601 time"),
-            optional("account", "an account's id or email address; all accounts if left out"),
+            ANY_ACCOUNT,
             optional("webhook", "a webhook's id; all webhooks if left out"),
             optional("state", "`failed` or `all` (those that arrived too); failed if left out"),
         ],
@@ -48,10 +48,7 @@ impl Operation for Redeliver {
         let (since, webhook_id) = (given.since("since", Timestamp::now())?, given.optional_id("webhook")?);
         let arrived_too = given.one_of("state", &[("failed", false), ("all", true)])?.unwrap_or(false);
         let desk = Desk::open(ctx).await?;
-        let account_id = match given.text("account") {
-            Some(named) => Some(lookup::active(&desk.reads, named).await?.id),
-            None => None,
-        };
+        let account_id = desk.optional_account(given).await?;
         if let Some(id) = webhook_id {
             let owner = webhooks::owner(&desk.reads, id).await?;
             if account_id.is_some_and(|account| account != owner) {

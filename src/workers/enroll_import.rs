@@ -3,7 +3,7 @@
 
 use async_trait::async_trait;
 use futures_util::{FutureExt, future::BoxFuture};
-use loco_rs::{Result, app::AppContext, prelude::BackgroundWorker};
+use loco_rs::{Error, Result, app::AppContext, prelude::BackgroundWorker};
 use serde::{Deserialize, Serialize};
 use serde_json::Value as Json;
 use uuid::Uuid;
@@ -12,7 +12,7 @@ use crate::{
     clock::Timestamp,
     db,
     errors::{ApiError, ApiResult, Code},
-    jobs::ENROLL_IMPORT,
+    jobs::{ENROLL_IMPORT, TurnOver, turn_is_over},
     models::{
         campaigns, contact_imports, enroll_jobs,
         enrollments::{CHUNK, DeadDomains, domains},
@@ -50,15 +50,21 @@ impl BackgroundWorker<Args> for EnrollImport {
         match enroll(&AppState::of(&self.ctx)?, args).await {
             // Removed meanwhile, with its campaign or its import: nothing is left to do, and nobody to tell.
             Err(error) if error.code == Code::NotFound => Ok(()),
-            done => Ok(done?),
+            Ok(JobStatus::Processing) => Err(Error::wrap(TurnOver)),
+            ended => Ok(ended.map(drop)?),
         }
     }
 }
 
-async fn enroll(state: &AppState, args: Args) -> ApiResult<()> {
+/// Enrolls to the end, or to that of the turn; answers how the job stands then.
+async fn enroll(state: &AppState, args: Args) -> ApiResult<JobStatus> {
     reopen(state, args).await?;
-    while slice(state, args).await? == JobStatus::Processing {}
-    Ok(())
+    loop {
+        let status = slice(state, args).await?;
+        if status != JobStatus::Processing || turn_is_over() {
+            return Ok(status);
+        }
+    }
 }
 
 /// A job that runs although its row says that it was given up is one that an operator retries.

@@ -8,7 +8,7 @@ use std::{
 
 use async_trait::async_trait;
 use futures_util::{FutureExt, future::BoxFuture};
-use loco_rs::{Result, app::AppContext, prelude::BackgroundWorker};
+use loco_rs::{Error, Result, app::AppContext, prelude::BackgroundWorker};
 use serde::{Deserialize, Serialize};
 use serde_json::Value as Json;
 use tokio::sync::{Semaphore, mpsc};
@@ -19,7 +19,7 @@ use crate::{
     db::{self, WriteTx},
     errors::{ApiError, ApiResult, Code},
     imports::{Pace, Reader},
-    jobs::READ_TABLE,
+    jobs::{READ_TABLE, TurnOver, turn_is_over},
     models::{
         contact_imports, contact_rows,
         import_progress::{self, Progress, Slice, Stored},
@@ -64,24 +64,28 @@ impl BackgroundWorker<Args> for ImportContacts {
         match read(&AppState::of(&self.ctx)?, args).await {
             // Deleted meanwhile, or read to its end by another runner: nothing is left to do.
             Err(error) if matches!(error.code, Code::NotFound | Code::ContactImportNotFound) => Ok(()),
-            done => Ok(done?),
+            Ok(JobStatus::Processing) => Err(Error::wrap(TurnOver)),
+            ended => Ok(ended.map(drop)?),
         }
     }
 }
 
-/// Reads the table to its end, from where its last commit ended: at first, and whenever another runner was faster.
-async fn read(state: &AppState, args: Args) -> ApiResult<()> {
+/// Reads the table to its end, or to that of the turn, from where its last commit ended: at first, and whenever another runner
+/// was faster. Answers how the import stands then.
+async fn read(state: &AppState, args: Args) -> ApiResult<JobStatus> {
     let scope = SystemScope::new(Conn::Pool(state.db.pool().clone())).account(args.account_id);
     loop {
         let upload = db::in_time(scope.get::<import_uploads::Entity>(args.import_upload_id)).await?;
         let import_id = upload.contact_import_id.ok_or_else(|| ApiError::new(Code::NotFound))?;
         let import = db::in_time(scope.get::<contact_imports::Entity>(import_id)).await?;
         if import.status != JobStatus::Processing {
-            return Ok(());
+            return Ok(import.status);
         }
         let index = u64::try_from(import.processed_rows).unwrap_or_default();
-        if read_on(state, args, &scope, &upload, index).await? == Progress::Ended {
-            return Ok(());
+        match read_on(state, args, &scope, &upload, index).await? {
+            Progress::Ended => return Ok(JobStatus::Completed),
+            Progress::GoesOn => return Ok(JobStatus::Processing),
+            Progress::Overtaken => {}
         }
     }
 }
@@ -100,7 +104,7 @@ struct Open {
     took: Duration,
 }
 
-/// Reads on from where an upload stands, and stores what was read.
+/// Reads on from where an upload stands, and stores what was read. It goes on when the turn is over.
 async fn read_on(
     state: &AppState,
     args: Args,
@@ -122,17 +126,22 @@ async fn read_on(
     }
 }
 
-/// While a slice is noted and committed, the one behind it is stored. No transaction waits for a slice to be read.
+/// While a slice is noted and committed, the one behind it is stored, until the turn is over. No transaction waits for a slice
+/// to be read.
 async fn store_all(
     state: &AppState,
     args: Args,
     mut slices: mpsc::Receiver<ApiResult<Option<Slice>>>,
     pace: &Pace,
 ) -> ApiResult<Progress> {
-    let mut open = None;
+    let mut open: Option<Open> = None;
     loop {
+        let last = open.is_some() && turn_is_over();
         let closing = db::in_time(close(open));
         let storing = async {
+            if last {
+                return Ok(None);
+            }
             let slice = slices.recv().await.transpose()?.flatten();
             db::in_time(store(state, args, slice)).await
         };
@@ -146,6 +155,9 @@ async fn store_all(
                 return Ok(progress);
             }
             pace.learn(rows, took);
+        }
+        if last {
+            return Ok(Progress::GoesOn);
         }
         open = opened?;
     }

@@ -20,15 +20,19 @@ pub use send_system_mail::SendSystemMail;
 
 use crate::jobs::DbQueue;
 
-/// Registers every worker, and what follows when a job of it is given up. Called by `Hooks::connect_workers` and by the engine; registering twice is harmless.
-///
-/// # Errors
-/// What the queue refuses.
-pub async fn register(ctx: &AppContext, queue: &Queue) -> Result<()> {
+/// Says what follows when a job is given up. Done with the queue itself: the command line ends jobs without any worker.
+pub fn say_what_follows(ctx: &AppContext) {
     if let Some(jobs) = DbQueue::of(ctx) {
         jobs.when_given_up(EnrollImport::class_name(), enroll_import::given_up);
         jobs.when_given_up(ImportContacts::class_name(), import_contacts::given_up);
     }
+}
+
+/// Registers every worker. Called by `Hooks::connect_workers` and by the engine; registering twice is harmless.
+///
+/// # Errors
+/// What the queue refuses.
+pub async fn register(ctx: &AppContext, queue: &Queue) -> Result<()> {
     queue.register(ImportContacts::build(ctx)).await?;
     queue.register(SendSystemMail::build(ctx)).await?;
     queue.register(MakeStripeCustomer::build(ctx)).await?;

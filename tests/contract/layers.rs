@@ -22,6 +22,7 @@ const SYSTEM_SCOPES: [&str; 38] = [
     "src/inbox/lease.rs",
     "src/inbox/poll.rs",
     "src/jobs/lease.rs",
+    "src/jobs/listing.rs",
     "src/metrics/sample.rs",
     "src/models/api_keys.rs",
     "src/models/api_keys/lookups.rs",

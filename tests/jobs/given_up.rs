@@ -2,7 +2,7 @@
 
 use ampout::{errors::ApiResult, jobs::enqueue_on, tenancy::SystemScope};
 use futures_util::{FutureExt, future::BoxFuture};
-use loco_rs::bgworker::QueueProvider;
+use loco_rs::bgworker::{JobStatus, QueueProvider};
 use serde_json::{Value as Json, json};
 use testkit::wait::eventually;
 use uuid::Uuid;
@@ -85,6 +85,72 @@ async fn what_cannot_follow_leaves_the_job_to_be_given_up_later() {
         let id = stored(&world, 1).await;
         run_until(&world, &queue, called.recv()).await;
         assert_eq!((status(&world, id).await.as_str(), noted(&world).await), ("processing", false));
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn what_an_operator_cancels_or_clears_is_given_up_unless_it_had_ended() {
+    world(async |world| {
+        let queue = queue(&world);
+        queue.when_given_up(WORKER, note);
+        let stands = async |id: Uuid, status: &str| {
+            world.sql("UPDATE jobs SET status = $1 WHERE id = $2", [status.into(), id.into()]).await;
+        };
+        for ended in ["completed", "failed", "cancelled"] {
+            stands(stored(&world, 1).await, ended).await;
+        }
+        let runs = stored(&world, 1).await;
+        stands(runs, "processing").await;
+        queue.cancel_jobs_by_name("Another").await.unwrap();
+        queue.cancel_jobs_by_name(WORKER).await.unwrap();
+        queue
+            .clear_by_status(vec![JobStatus::Completed, JobStatus::Failed, JobStatus::Cancelled])
+            .await
+            .unwrap();
+        assert_eq!((status(&world, runs).await.as_str(), noted(&world).await), ("processing", false));
+
+        let again = "UPDATE accounts SET email = 'alice@example.com' WHERE email = '7'";
+        queue.clear().await.unwrap();
+        assert!(noted(&world).await, "whoever runs it has lost it");
+        world.sql(again, []).await;
+        let waits = stored(&world, 1).await;
+        queue.cancel_jobs_by_name(WORKER).await.unwrap();
+        assert_eq!((status(&world, waits).await.as_str(), noted(&world).await), ("cancelled", true));
+        world.sql(again, []).await;
+        stored(&world, 1).await;
+        queue.clear_jobs_older_than(0, Some(&vec![JobStatus::Queued])).await.unwrap();
+        assert!(noted(&world).await);
+        assert_eq!(status(&world, waits).await, "cancelled");
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn what_cannot_be_given_up_stays_and_the_operator_hears_of_it() {
+    world(async |world| {
+        let queue = queue(&world);
+        queue.when_given_up(WORKER, refuse);
+        let id = stored(&world, 1).await;
+        queue.cancel_jobs_by_name(WORKER).await.unwrap_err();
+        queue.clear().await.unwrap_err();
+        assert_eq!((status(&world, id).await.as_str(), noted(&world).await), ("queued", false));
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn as_many_as_there_are_are_cancelled_and_cleared() {
+    world(async |world| {
+        let queue = queue(&world);
+        for _ in 0..101 {
+            stored(&world, 1).await;
+        }
+        queue.cancel_jobs_by_name(WORKER).await.unwrap();
+        let left = "SELECT count(*) FROM jobs WHERE name = 'Probe' AND status = $1";
+        assert_eq!(world.number(left, ["cancelled".into()]).await, 101);
+        queue.clear().await.unwrap();
+        assert_eq!(world.number("SELECT count(*) FROM jobs", []).await, 0);
     })
     .await;
 }

@@ -4,12 +4,13 @@ mod given_up;
 mod long;
 mod running;
 mod storing;
+mod turns;
 
 use std::{future::Future, sync::Arc, time::Duration};
 
 use ampout::{
     engine::Doorbell,
-    jobs::{DbQueue, Job, enqueue_on},
+    jobs::{DbQueue, Job, TurnOver, enqueue_on},
 };
 use loco_rs::bgworker::QueueProvider;
 use sea_orm::{ConnectionTrait, QueryResult, Statement, Value};
@@ -28,6 +29,7 @@ enum Act {
     Succeed,
     Fail,
     Panic,
+    EndTurn,
 }
 
 /// A queue of its own on the world's database.
@@ -63,6 +65,7 @@ async fn gated(
                     Act::Succeed => Ok(()),
                     Act::Fail => Err(loco_rs::Error::string("the probe fails")),
                     Act::Panic => panic!("the probe panics"),
+                    Act::EndTurn => Err(loco_rs::Error::wrap(TurnOver)),
                 }
             });
         work

@@ -2,7 +2,13 @@
 
 use std::{collections::BTreeSet, sync::Arc};
 
-use ampout::{config::Settings, metrics, sending::ledger::Outcome, state::AppState};
+use ampout::{
+    config::Settings,
+    jobs::{ENROLL_IMPORT, READ_TABLE},
+    metrics,
+    sending::ledger::Outcome,
+    state::AppState,
+};
 use axum::http::StatusCode;
 use serde_json::{Value, json};
 
@@ -75,10 +81,16 @@ async fn gauges_are_read_from_the_database() {
         w.sql("UPDATE smtp_credentials SET wake_at = 1, holder = NULL", []).await;
         w.sql("UPDATE deliveries SET state = 'deferred'", []).await;
         let job = "INSERT INTO jobs (id, name, args, status, run_at, max_attempts, created_at, updated_at) \
-                   VALUES ($1, 'a job', '{}', 'queued', 1, 1, 1, 1)";
-        w.sql(job, [ampout::clock::new_id().into()]).await;
+                   VALUES ($1, $2, '{}', 'queued', 1, 1, 1, 1)";
+        for class in [READ_TABLE, ENROLL_IMPORT] {
+            w.sql(job, [ampout::clock::new_id().into(), class.into()]).await;
+        }
+        let waiting = metrics::sample(&w.db(), ampout::clock::Timestamp::now()).await.unwrap();
+        let alarm = (waiting.jobs_queued, waiting.oldest_job_seconds);
+        assert_eq!(alarm, (2, 0), "that they wait for a place says nothing of the engine");
+        w.sql(job, [ampout::clock::new_id().into(), "a job".into()]).await;
         let full = metrics::sample(&w.db(), ampout::clock::Timestamp::now()).await.unwrap();
-        assert_eq!((full.lanes_awake, full.jobs_queued), (1, 1));
+        assert_eq!((full.lanes_awake, full.jobs_queued), (1, 3));
         assert!(full.oldest_job_seconds > 1_000_000_000);
         let deferred: Vec<i64> =
             full.deliveries.iter().filter(|it| it.0 == "deferred").map(|it| it.1).collect();

@@ -2,10 +2,14 @@
 
 use std::{collections::BTreeMap, fs, path::Path};
 
+use sea_orm::{ConnectionTrait, DbBackend, Statement};
 use serde_json::Value as Json;
 
 use super::{end_of, killed_at, prepared, rows_of_both, run, tables_of_accounts};
-use crate::support::world;
+use crate::{
+    faults::held_at,
+    support::{World, world},
+};
 
 /// Tables that are not exported: answers kept for a day, and texts that were not read yet.
 const LEFT_OUT: [&str; 3] = ["idempotency_keys", "import_chunks", "import_uploads"];
@@ -109,6 +113,34 @@ async fn killed_half_way_it_leaves_nothing_that_looks_whole() {
         assert!(place.path().join("out/export.json").exists());
         let again = run(&w, &words).await;
         assert!(again.refusal().contains("expected a folder that is not there yet"), "{}", again.err);
+    })
+    .await;
+}
+
+/// Whether somebody has a transaction open in which nothing is asked.
+async fn a_transaction_waits(w: &World) -> bool {
+    if w.ctx.db.get_database_backend() == DbBackend::Postgres {
+        let sql = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() \
+                   AND state LIKE 'idle in transaction%'";
+        return w.number(sql, []).await > 0;
+    }
+    // The log of what was written since cannot be emptied while somebody reads what was before.
+    w.sql("UPDATE accounts SET name = 'Anew'", []).await;
+    let checkpoint = Statement::from_string(DbBackend::Sqlite, "PRAGMA wal_checkpoint(TRUNCATE)");
+    let row = w.ctx.db.query_one_raw(checkpoint).await.unwrap().unwrap();
+    row.try_get::<i64>("", "busy").unwrap() != 0
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn no_transaction_is_open_while_the_files_go_to_the_disk() {
+    world(|w| async move {
+        rows_of_both(&w).await;
+        for (point, waits) in [("task_after_batch", true), ("export_before_sync", false)] {
+            let task = prepared(&w, &["account_export", "account:alice@example.com", "to:out"]);
+            let mut held = held_at(task, point, 0).await;
+            assert_eq!(a_transaction_waits(&w).await, waits, "at {point}");
+            held.kill_9().await.unwrap();
+        }
     })
     .await;
 }

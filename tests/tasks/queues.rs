@@ -3,8 +3,9 @@
 use serde_json::json;
 use testkit::{receiver::Receiver, wait::eventually};
 
-use super::{answer, run};
+use super::{answer, end_of, run};
 use crate::{
+    faults::process,
     requests::csv_imports::started,
     support::{campaign, campaign::Engine, world},
     webhooks::{hook, tell},
@@ -55,6 +56,41 @@ async fn an_import_that_was_given_up_is_not_retried_and_the_operator_is_told_why
         assert!(refused.refusal().contains("it has to be imported again"), "{}", refused.err);
         assert_eq!(answer(&w, &["jobs_retry", "all:yes"]).await, json!({"retried": 0}));
         assert_eq!(answer(&w, &["jobs_list", "status:failed"]).await, failed);
+    })
+    .await;
+}
+
+/// The framework's own commands, which run without a worker.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_waits_for_a_job_that_is_cancelled_or_deleted_is_told_that_it_failed() {
+    world(|w| async move {
+        for words in [&["cancel", "--name", "ImportContacts"][..], &["purge", "--max-age", "0"]] {
+            let mut imports = Vec::new();
+            for owner in [&w.alice, &w.bob] {
+                imports.push((owner, started(&w, owner, "email\njo@example.com\n").await));
+            }
+            assert!(end_of(&process(&w).arg("jobs").args(words.iter().copied())).await.well);
+            for (owner, import) in imports {
+                assert_eq!(owner.seen(&import).await["status"], "failed", "{words:?}");
+            }
+            answer(&w, &["purge"]).await;
+            assert_eq!(w.number("SELECT count(*) FROM import_chunks", []).await, 0, "{words:?}");
+        }
+        let mut jobs = Vec::new();
+        for owner in [&w.alice, &w.bob] {
+            let campaign = owner.campaign(&json!({})).await;
+            let import = w.import(owner, 10_001, "x.example").await;
+            let job = owner.enroll(campaign, import, 50).await;
+            jobs.push((owner, format!("/campaigns/{campaign}/enroll_jobs/{}", job["id"].as_str().unwrap())));
+        }
+        let running = "UPDATE jobs SET status = 'processing', locked_until = 9000000000000000000, lease_token = id \
+                       WHERE name = 'EnrollImport' AND args LIKE $1";
+        w.sql(running, [format!("%{}%", w.bob.account_id).into()]).await;
+        let cancel = ["jobs", "cancel", "--name", "EnrollImport"];
+        assert!(end_of(&process(&w).args(cancel)).await.well);
+        for ((owner, job), status) in jobs.into_iter().zip(["failed", "processing"]) {
+            assert_eq!(owner.seen(&job).await["status"], status);
+        }
     })
     .await;
 }

@@ -64,7 +64,7 @@ impl Operation for Export {
         let known = desk.account(given).await?;
         // One moment for all tables, whoever writes meanwhile.
         let moment = Arc::new(desk.state.db.snapshot().await?);
-        let scope = SystemScope::new(Conn::Tx(moment)).account(known.id);
+        let scope = SystemScope::new(Conn::Tx(Arc::clone(&moment))).account(known.id);
         let exported_at = Timestamp::now();
         let mut draft = Draft::begin(&folder)?;
         let mut files = Vec::new();
@@ -73,6 +73,10 @@ impl Operation for Export {
             files.push(Written { file: format!("{}.jsonl", table.name), rows });
             points::reach("task_after_batch");
         }
+        // PostgreSQL ends a transaction in which nothing is asked for a minute, and a slow disk may take longer.
+        drop(scope);
+        moment.commit_shared().await?;
+        points::reach("export_before_sync");
         let exported = Exported {
             account_id: known.id,
             exported_at,
@@ -90,6 +94,8 @@ struct Draft {
     folder: PathBuf,
     /// What was made in it.
     files: Vec<PathBuf>,
+    /// What is written and may not be on the disk yet.
+    written: Vec<File>,
     whole: bool,
 }
 
@@ -102,14 +108,14 @@ impl Draft {
         #[cfg(unix)]
         std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
         builder.create(&draft)?;
-        Ok(Self { folder: draft, files: Vec::new(), whole: false })
+        Ok(Self { folder: draft, files: Vec::new(), written: Vec::new(), whole: false })
     }
 
     async fn write_table(&mut self, scope: &Scope, table: Table) -> ApiResult<u64> {
         let mut file = self.open(&format!("{}.jsonl", table.name)).map_err(ApiError::internal)?;
         let mut take = |row: &Map<String, Json>| write_line(&mut file, row).map_err(ApiError::internal);
         let rows = table.rows(scope, &mut take).await?;
-        close(file).map_err(ApiError::internal)?;
+        self.close(file).map_err(ApiError::internal)?;
         Ok(rows)
     }
 
@@ -124,11 +130,17 @@ impl Draft {
         Ok(BufWriter::new(file))
     }
 
+    fn close(&mut self, file: BufWriter<File>) -> io::Result<()> {
+        self.written.push(file.into_inner().map_err(io::IntoInnerError::into_error)?);
+        Ok(())
+    }
+
     /// Gives the folder its name, after everything in it is on the disk.
     fn finish(mut self, folder: &Path, exported: &Exported) -> io::Result<()> {
         let mut file = self.open("export.json")?;
         write_line(&mut file, exported)?;
-        close(file)?;
+        self.close(file)?;
+        self.written.iter().try_for_each(File::sync_all)?;
         File::open(&self.folder)?.sync_all()?;
         fs::rename(&self.folder, folder)?;
         self.whole = true;
@@ -153,8 +165,4 @@ impl Drop for Draft {
 fn write_line(file: &mut BufWriter<File>, row: &impl Serialize) -> io::Result<()> {
     serde_json::to_writer(&mut *file, row)?;
     file.write_all(b"\n")
-}
-
-fn close(file: BufWriter<File>) -> io::Result<()> {
-    file.into_inner().map_err(io::IntoInnerError::into_error)?.sync_all()
 }
