@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use crate::support::source::{Source, sources};
 
 /// The files that may make a scope that sees every account, each for one purpose.
-const SYSTEM_SCOPES: [&str; 38] = [
+const SYSTEM_SCOPES: [&str; 39] = [
     "src/billing/customers.rs",
     "src/billing/inbound.rs",
     "src/billing/notices.rs",
