@@ -54,8 +54,15 @@ async fn create_of_fields(
 ) -> ApiResult<Created<NewImport>> {
     let key = &state.suppression_key;
     let (body, behind) = late.open();
-    let list = imports::Listed::take(&state.db, behind.scope.account_id(), key, body.parse()?).await?;
-    let write = behind.begin().await?;
+    let account_id = behind.scope.account_id();
+    let list = imports::Listed::take(&state.db, account_id, key, body.parse()?).await?;
+    let write = match behind.begin().await {
+        Ok(write) => write,
+        Err(error) => {
+            list.abandon(&state.db, account_id).await;
+            return Err(error);
+        }
+    };
     let made = list.import(&write.scope, key).await?;
     write.after.then(|| metrics::imported("json"));
     Ok(Created(made.into()))

@@ -47,10 +47,23 @@ impl Listed {
                 let scope = system.account(account_id);
                 staged_imports::add(&scope, key, &staged, chunk, Timestamp::now()).await
             };
-            staged = SystemScope::in_transaction(db, add).await?;
+            staged = match SystemScope::in_transaction(db, add).await {
+                Ok(more) => more,
+                Err(error) => {
+                    give_up(db, account_id, &staged).await;
+                    return Err(error);
+                }
+            };
             points::reach("import_between_chunks");
         }
         Ok(Self { new, staged: Some(staged) })
+    }
+
+    /// Leaves it at that: another request has answered, or the transaction could not begin.
+    pub async fn abandon(self, db: &Db, account_id: Uuid) {
+        if let Some(staged) = &self.staged {
+            give_up(db, account_id, staged).await;
+        }
     }
 
     /// Makes the import, or has it seen.
@@ -84,5 +97,15 @@ async fn begin(db: &Db, account_id: Uuid, name: &str) -> ApiResult<Staged> {
             return Err(ApiError::unavailable("other imports of the account are being stored"));
         }
         tokio::time::sleep(LOOK_EVERY).await;
+    }
+}
+
+/// Where this fails too, the next list of the account waits until the time of this one is over.
+async fn give_up(db: &Db, account_id: Uuid, staged: &Staged) {
+    let work = async |system: &SystemScope| {
+        staged_imports::give_up(&system.account(account_id), staged, Timestamp::now()).await
+    };
+    if let Err(error) = SystemScope::in_transaction(db, work).await {
+        tracing::warn!(%error, "an import that failed could not be given up; it is removed later");
     }
 }

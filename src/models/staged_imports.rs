@@ -107,6 +107,18 @@ pub async fn reveal(
     Ok(import)
 }
 
+/// Gives it up: it is one that was deleted from now on, and the next of its account need not wait.
+///
+/// # Errors
+/// What the database refuses.
+pub async fn give_up(scope: &Scope, staged: &Staged, now: Timestamp) -> ApiResult<()> {
+    let sql =
+        "UPDATE contact_imports SET deleted_at = $4 WHERE account_id = $1 AND id = $2 AND deleted_at = $3";
+    let times = [staged.deleted_at, now].map(|at| at.micros().into());
+    scope.execute(sql, [staged.import.id.into()].into_iter().chain(times)).await?;
+    Ok(())
+}
+
 /// Says when it is one that was deleted, if it is still being filled.
 async fn move_on(scope: &Scope, staged: &Staged, to: Option<Timestamp>, now: Timestamp) -> ApiResult<()> {
     let sql = "UPDATE contact_imports SET deleted_at = $4 WHERE account_id = $1 AND id = $2 AND deleted_at = $3 \
