@@ -29,8 +29,8 @@ pub async fn arrange(system: &SystemScope, state: &AppState, account_id: Uuid) -
     Ok(())
 }
 
-/// Makes the account's customer, unless it has one or is gone; answers whether it made one. Done twice, Stripe makes one:
-/// the key is the account's.
+/// Makes the account's customer, unless it has one or is gone; answers whether it has one now that it had not. Done twice,
+/// Stripe makes one.
 ///
 /// # Errors
 /// When Stripe did not.
@@ -45,8 +45,15 @@ pub async fn make(state: &AppState, stripe: &Stripe, account_id: Uuid) -> ApiRes
     };
     let customer = stripe.make_customer(account_id, &account.email, account.name.as_deref()).await?;
     crate::points::reach("stripe-customer-made");
-    SystemScope::in_transaction(&state.db, async |system| {
+    let kept = SystemScope::in_transaction(&state.db, async |system| {
         accounts::keep_customer(&system.account(account_id), &customer).await
     })
-    .await
+    .await?;
+    // Another was faster, or the account is gone: what it does not know is nobody's.
+    if !kept && accounts::customer(&reads).await?.as_ref() != Some(&customer) {
+        stripe.delete_customer(&customer).await.inspect_err(|error| {
+            tracing::error!(account = %account_id, customer, %error, "a customer that is nobody's stays at Stripe");
+        })?;
+    }
+    Ok(kept)
 }
