@@ -45,7 +45,7 @@ impl Tries {
         match failure {
             StripeFailure::Refused { .. } => return false,
             StripeFailure::Broke(_) => {
-                self.key = self.first.as_ref().map(|key| format!("{key}-{}", new_id()))
+                self.key = self.first.as_ref().map(|key| format!("{key}-{}", new_id()));
             }
             StripeFailure::Away(_) => {}
         }

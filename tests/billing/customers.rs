@@ -164,8 +164,12 @@ async fn what_stripe_made_before_it_broke_is_found_and_not_made_again() {
         for _ in 0..3 {
             known.make_customer(ampout::clock::new_id(), "alice@example.com", None).await.unwrap();
         }
-        stripe.next(&[Mood::Answers, Mood::Answers, Mood::Breaks]);
+        stripe.always(Some(Mood::Breaks));
         assert!(made(&w, &w.alice).await.unwrap());
+        stripe.always(None);
+        let bob = w.bob.account_id.parse().unwrap();
+        known.make_customer(bob, "bob@example.com", None).await.unwrap();
+        stripe.forget_keys();
         assert!(made(&w, &w.bob).await.unwrap());
         assert_eq!(stripe.customers(), 5);
         until_known(&w.alice).await;

@@ -105,6 +105,9 @@ async fn a_comparison_with_stripe_whose_database_falls_silent_ends() {
         stripe.hold();
         let silenced = async {
             stripe.wait_for_calls(1, DEADLINE).await.unwrap();
+            // The one connection is the one that is used next.
+            let pool = state.db.pool().get_postgres_connection_pool();
+            eventually(DEADLINE, || async { (pool.num_idle() == 1).then_some(()) }).await.unwrap();
             proxy.freeze();
             stripe.release();
         };

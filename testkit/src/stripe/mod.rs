@@ -126,6 +126,11 @@ impl StripeServer {
         self.shared.subscriptions.lock().remove(id);
     }
 
+    /// Forgets what it answered to which idempotency key, as after a day.
+    pub fn forget_keys(&self) {
+        self.shared.answered.lock().clear();
+    }
+
     /// Does these in turn with the calls that come next.
     pub fn next(&self, moods: &[Mood]) {
         self.shared.moods.lock().extend(moods);
