@@ -1,10 +1,10 @@
 //! Calls to Stripe: every one has a deadline, is tried again where that helps, and carries a key that makes doing it
-//! twice do it once. Of the answers only the few fields are read that are needed: Stripe adds and drops others.
+//! twice do it once (`tries`). Of the answers only the few fields are read that are needed: Stripe adds and drops others.
 
 use std::{collections::HashMap, time::Duration};
 
 use miniserde::Deserialize;
-use stripe::{ClientBuilder, IdempotencyKey, RequestStrategy, StripeError, StripeRequest};
+use stripe::{ClientBuilder, RequestStrategy, StripeError, StripeRequest};
 use stripe_billing::{
     billing_portal_session::{
         CreateBillingPortalSession, CreateBillingPortalSessionFlowData as Flow,
@@ -20,79 +20,21 @@ use stripe_billing::{
 use stripe_checkout::checkout_session::{
     CreateCheckoutSession, CreateCheckoutSessionLineItems, CreateCheckoutSessionSubscriptionData,
 };
-use stripe_core::customer::CreateCustomer;
+use stripe_core::customer::{CreateCustomer, DeleteCustomer, ListCustomer};
 use stripe_shared::CheckoutSessionMode;
 use uuid::Uuid;
 
+use super::{failure::StripeFailure, tries::Tries};
 use crate::{
     clock::Timestamp,
     config::StripeSettings,
-    errors::{ApiError, Code},
     models::{periods::Span, subscriptions::Snapshot},
 };
 
 /// How long one try may take, its answer included.
 const WITHIN: Duration = Duration::from_secs(8);
-/// How often something is tried.
-const TRIES: u32 = 3;
-/// The wait before the second try; it doubles.
-const WAIT: Duration = Duration::from_millis(300);
-/// When a client may ask again while Stripe is away, in seconds.
-const ASK_AGAIN: u32 = 10;
-/// Subscriptions of one page.
+/// Subscriptions or customers of one page.
 const PAGE: i64 = 100;
-
-/// Why Stripe did not do something. None of it is shown to clients.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum StripeFailure {
-    /// It understood, and will not.
-    #[error("Stripe refused with {status}: {reason}")]
-    Refused {
-        /// Its status.
-        status: u16,
-        /// The kind of its error, and the parameter at fault.
-        reason: String,
-    },
-    /// It cannot be reached, is busy, does not know us, or answered something that cannot be read.
-    #[error("Stripe cannot be used: {0}")]
-    Away(String),
-}
-
-impl StripeFailure {
-    fn of(error: StripeError) -> Self {
-        match error {
-            StripeError::Stripe(error, status) => {
-                let code = error.code.as_ref().map_or("no code", |code| code.as_str());
-                let parameter = error.param.as_deref().unwrap_or("none");
-                let reason = format!("{}, {code}, parameter: {parameter}", error.type_.as_str());
-                match status {
-                    // 401 and 403 are about our key: the operator's to mend, not the client's.
-                    400 | 402 | 404 => Self::Refused { status, reason },
-                    _ => Self::Away(format!("{status}: {reason}")),
-                }
-            }
-            other @ (StripeError::JSONDeserialize(_)
-            | StripeError::ClientError(_)
-            | StripeError::ConfigError(_)
-            | StripeError::Timeout) => Self::Away(other.to_string()),
-        }
-    }
-}
-
-impl From<StripeFailure> for ApiError {
-    fn from(failure: StripeFailure) -> Self {
-        match &failure {
-            StripeFailure::Refused { .. } => {
-                tracing::warn!(%failure, "a request of an account was refused");
-                Self::unprocessable("The payment provider refused the request").cause(failure)
-            }
-            StripeFailure::Away(_) => Self::new(Code::ServiceUnavailable)
-                .message("The payment provider cannot be reached. Try again later.")
-                .retry_after(ASK_AGAIN)
-                .cause(failure),
-        }
-    }
-}
 
 /// A subscription, and whose.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -116,6 +58,12 @@ pub struct Stripe {
 #[derive(Deserialize)]
 struct Made {
     id: String,
+}
+
+#[derive(Deserialize)]
+struct Customer {
+    id: String,
+    metadata: Option<HashMap<String, String>>,
 }
 
 #[derive(Deserialize)]
@@ -199,7 +147,9 @@ impl Stripe {
         self.live
     }
 
-    /// Makes the customer of an account, once: the key is the account's. Answers its id.
+    /// Makes the customer of an account, unless there is one that was made for it. Answers its id.
+    ///
+    /// Each try looks first: a key is forgotten after a day, and where Stripe broke it may have made one all the same.
     ///
     /// # Errors
     /// When Stripe did not.
@@ -214,8 +164,51 @@ impl Stripe {
             Some(name) => create.name(name),
             None => create,
         };
-        let made: Made = self.send(&create, Some(&format!("customer-{account_id}"))).await?;
-        Ok(made.id)
+        let mut tries = Tries::under(&format!("customer-{account_id}"));
+        loop {
+            if let Some(first) = self.customers_of(account_id, email).await?.pop() {
+                return Ok(first);
+            }
+            match self.ask::<Made>(&create, &tries).await {
+                Err(failure) if tries.another(&failure).await => {}
+                done => return done.map(|made| made.id),
+            }
+        }
+    }
+
+    /// The customers that were made for an account with this address, newest first. Those of the address are listed, since
+    /// what was made just now cannot be searched for yet: <https://docs.stripe.com/api/customers/search>.
+    ///
+    /// # Errors
+    /// When Stripe does not show them.
+    pub async fn customers_of(&self, account_id: Uuid, email: &str) -> Result<Vec<String>, StripeFailure> {
+        let (metadata, mut found, mut after) = (metadata(account_id), Vec::new(), None::<String>);
+        loop {
+            let list = ListCustomer::new().email(email).limit(PAGE);
+            let list = match &after {
+                Some(after) => list.starting_after(after),
+                None => list,
+            };
+            let list: List<Customer> = self.send(&list, None).await?;
+            after = list.data.last().map(|customer| customer.id.clone());
+            let ours = list.data.into_iter().filter(|it| it.metadata.as_ref() == Some(&metadata));
+            found.extend(ours.map(|customer| customer.id));
+            if after.is_none() || !list.has_more.unwrap_or_default() {
+                return Ok(found);
+            }
+        }
+    }
+
+    /// Deletes a customer, which ends at once what it has subscribed to; one that is gone is as good.
+    /// <https://docs.stripe.com/api/customers/delete>
+    ///
+    /// # Errors
+    /// When Stripe did not.
+    pub async fn delete_customer(&self, id: &str) -> Result<(), StripeFailure> {
+        match self.send::<Made>(&DeleteCustomer::new(id), None).await {
+            Err(StripeFailure::Refused { status: 404, .. }) => Ok(()),
+            done => done.map(drop),
+        }
     }
 
     /// A page of Stripe's where the customer subscribes to a price.
@@ -319,25 +312,23 @@ impl Stripe {
         request: &(impl StripeRequest + Sync),
         key: Option<&str>,
     ) -> Result<T, StripeFailure> {
-        let strategy = match key {
-            Some(key) => RequestStrategy::Idempotent(
-                IdempotencyKey::new(format!("ampout-{key}"))
-                    .map_err(|error| StripeFailure::Away(error.to_string()))?,
-            ),
-            None => RequestStrategy::Once,
-        };
-        let mut tries = 1;
+        let mut tries = key.map_or_else(Tries::default, Tries::under);
         loop {
-            let request = request.build().customize::<T>().request_strategy(strategy.clone());
-            match request.send(&self.client).await.map_err(StripeFailure::of) {
-                Err(StripeFailure::Away(reason)) if tries < TRIES => {
-                    tracing::info!(reason, tries, "Stripe is asked again");
-                    tokio::time::sleep(WAIT * 2_u32.pow(tries - 1)).await;
-                    tries += 1;
-                }
+            match self.ask(request, &tries).await {
+                Err(failure) if tries.another(&failure).await => {}
                 done => return done,
             }
         }
+    }
+
+    /// Asks once.
+    async fn ask<T: Deserialize + Send>(
+        &self,
+        request: &(impl StripeRequest + Sync),
+        tries: &Tries,
+    ) -> Result<T, StripeFailure> {
+        let request = request.build().customize::<T>().request_strategy(tries.strategy()?);
+        request.send(&self.client).await.map_err(StripeFailure::of)
     }
 }
 

@@ -10,6 +10,7 @@ use super::{
 };
 use crate::{
     clock::Timestamp,
+    db,
     errors::{ApiError, ApiResult, Code},
     jobs::{Job, enqueue_on},
     models::{accounts, stripe_events},
@@ -62,7 +63,7 @@ pub async fn receive(state: &AppState, header: &str, body: &Bytes) -> ApiResult<
 /// When Stripe or the database cannot be used: to be tried again.
 pub async fn apply(state: &AppState, id: &str) -> ApiResult<()> {
     let reads = state.reads();
-    let stored = stripe_events::find(&reads, id).await?;
+    let stored = db::in_time(stripe_events::find(&reads, id)).await?;
     let Some(stored) = stored.filter(|stored| !stored.done) else { return Ok(()) };
     let stripe = state.stripe.as_ref().ok_or_else(|| ApiError::internal("STRIPE_SECRET_KEY is not set"))?;
     let event = event::read(stored.payload.as_bytes()).ok_or_else(|| ApiError::internal("a stored event"))?;
@@ -79,7 +80,7 @@ async fn look(state: &AppState, stripe: &Stripe, reads: &SystemScope, event: &Ev
         Subject::FailedInvoice { customer, subscription, .. } => (customer, subscription.as_ref()),
         Subject::Nothing => return conclude(state, &event.id, None, "ignored").await,
     };
-    let Some(account_id) = accounts::of_customer(reads, customer).await? else {
+    let Some(account_id) = db::in_time(accounts::of_customer(reads, customer)).await? else {
         tracing::warn!(event = event.id, customer, "an event of a customer that no account is");
         return conclude(state, &event.id, None, "unknown_customer").await;
     };
@@ -90,14 +91,14 @@ async fn look(state: &AppState, stripe: &Stripe, reads: &SystemScope, event: &Ev
     if synced == Synced::NotOurs {
         return conclude(state, &event.id, Some(account_id), "not_ours").await;
     }
-    SystemScope::in_transaction(&state.db, async |system| {
+    db::in_time(SystemScope::in_transaction(&state.db, async |system| {
         if let Subject::FailedInvoice { invoice, .. } = &event.subject
             && stripe_events::claim_invoice(system, &event.id, invoice).await?
         {
             notices::tell_of_failed_payment(&system.account(account_id), invoice).await?;
         }
         stripe_events::conclude(system, &event.id, Some(account_id), "applied", Timestamp::now()).await
-    })
+    }))
     .await?;
     state.doorbells.jobs.ring();
     Ok(())
@@ -109,8 +110,8 @@ async fn conclude(
     account_id: Option<uuid::Uuid>,
     outcome: &'static str,
 ) -> ApiResult<()> {
-    SystemScope::in_transaction(&state.db, async |system| {
+    db::in_time(SystemScope::in_transaction(&state.db, async |system| {
         stripe_events::conclude(system, id, account_id, outcome, Timestamp::now()).await
-    })
+    }))
     .await
 }

@@ -7,12 +7,15 @@
 mod client;
 pub mod customers;
 pub mod event;
+mod failure;
 pub mod inbound;
 pub mod notices;
 pub mod pages;
 mod reconcile;
 pub mod signature;
 mod sync;
+mod tries;
 
-pub use client::{Stripe, StripeFailure};
+pub use client::Stripe;
+pub use failure::StripeFailure;
 pub use reconcile::{Reconciled, reconcile, reconcile_nightly};

@@ -66,7 +66,8 @@ pub async fn portal(scope: &Scope, state: &AppState) -> ApiResult<Page> {
 }
 
 impl Page {
-    /// Has Stripe make it; the same run makes the same page. Answers its address.
+    /// Has Stripe make it; the same run makes the same page, unless Stripe breaks over it: a second page is harmless, since
+    /// only the one that is answered is opened. Answers its address.
     ///
     /// # Errors
     /// When Stripe did not.

@@ -11,6 +11,7 @@ use super::{
 };
 use crate::{
     clock::Timestamp,
+    db,
     errors::{ApiError, ApiResult, Code},
     models::{
         accounts,
@@ -61,16 +62,17 @@ pub async fn reconcile_nightly(state: &AppState, now: Timestamp) -> ApiResult<Op
     if state.stripe.is_none() {
         return Ok(None);
     }
-    let Some(held) =
-        SystemScope::in_transaction(&state.db, async |system| chores::claim(system, CHORE, now).await)
-            .await?
+    let Some(held) = db::in_time(SystemScope::in_transaction(&state.db, async |system| {
+        chores::claim(system, CHORE, now).await
+    }))
+    .await?
     else {
         return Ok(None);
     };
     let done = Run::of(state, Some(held))?.all().await?;
-    SystemScope::in_transaction(&state.db, async |system| {
+    db::in_time(SystemScope::in_transaction(&state.db, async |system| {
         chores::release(system, held, Some(Timestamp::now())).await
-    })
+    }))
     .await?;
     Ok(Some(done))
 }
@@ -121,7 +123,7 @@ impl<'a> Run<'a> {
     async fn ask_for_unlisted(&mut self, seen: &HashSet<String>) -> ApiResult<()> {
         let mut after = None;
         loop {
-            let unended = subscriptions::unended(&self.reads, after, BATCH).await?;
+            let unended = db::in_time(subscriptions::unended(&self.reads, after, BATCH)).await?;
             let Some(last) = unended.last() else { return Ok(()) };
             after = Some(last.id);
             for known in unended.iter().filter(|known| !seen.contains(&known.stripe_id)) {
@@ -132,12 +134,12 @@ impl<'a> Run<'a> {
     }
 
     async fn compare(&self, shown: &Shown) -> ApiResult<Synced> {
-        let account = accounts::of_customer(&self.reads, &shown.customer).await?;
+        let account = db::in_time(accounts::of_customer(&self.reads, &shown.customer)).await?;
         let Some(account_id) = account.filter(|_| shown.live == self.stripe.is_live()) else {
             return Ok(Synced::NotOurs);
         };
         let scope = self.reads.account(account_id);
-        let stored = subscriptions::find(&scope, &shown.snapshot.stripe_id).await?;
+        let stored = db::in_time(subscriptions::find(&scope, &shown.snapshot.stripe_id)).await?;
         if !stored.is_some_and(|row| shown.snapshot.is_stored_as(&row)) {
             return sync(self.state, self.stripe, account_id, &shown.snapshot.stripe_id).await;
         }
@@ -145,9 +147,9 @@ impl<'a> Run<'a> {
             return Ok(Synced::Same);
         }
         // The price of its plan may be another one by now.
-        let changed = SystemScope::in_transaction(&self.state.db, async |system| {
+        let changed = db::in_time(SystemScope::in_transaction(&self.state.db, async |system| {
             subscriptions::settle(&system.account(account_id), Timestamp::now()).await
-        })
+        }))
         .await?;
         if changed {
             self.state.doorbells.sender.ring();
@@ -158,7 +160,7 @@ impl<'a> Run<'a> {
     async fn make_customers(&mut self) -> ApiResult<()> {
         let mut after = None;
         loop {
-            let lacking = accounts::lacking_customer(&self.reads, after, BATCH).await?;
+            let lacking = db::in_time(accounts::lacking_customer(&self.reads, after, BATCH)).await?;
             let Some(last) = lacking.last() else { return Ok(()) };
             after = Some(*last);
             for account_id in lacking {
@@ -190,9 +192,10 @@ impl<'a> Run<'a> {
             }
         }
         let Some(held) = self.chore else { return Ok(()) };
-        let ours =
-            SystemScope::in_transaction(&self.state.db, async |system| chores::renew(system, held).await)
-                .await?;
+        let ours = db::in_time(SystemScope::in_transaction(&self.state.db, async |system| {
+            chores::renew(system, held).await
+        }))
+        .await?;
         if ours {
             Ok(())
         } else {

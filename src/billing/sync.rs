@@ -6,6 +6,7 @@ use uuid::Uuid;
 use super::Stripe;
 use crate::{
     clock::Timestamp,
+    db,
     errors::ApiResult,
     models::{accounts, subscriptions},
     points,
@@ -31,23 +32,23 @@ pub(super) async fn sync(
     account_id: Uuid,
     subscription: &str,
 ) -> ApiResult<Synced> {
-    let number = SystemScope::in_transaction(&state.db, async |system| {
+    let number = db::in_time(SystemScope::in_transaction(&state.db, async |system| {
         subscriptions::begin_fetch(&system.account(account_id), subscription, Timestamp::now()).await
-    })
+    }))
     .await?;
     points::reach("stripe-before-fetch");
     let shown = stripe.subscription(subscription).await?;
     points::reach("stripe-fetched");
     let reads = state.reads();
     if shown.live != stripe.is_live()
-        || accounts::of_customer(&reads, &shown.customer).await? != Some(account_id)
+        || db::in_time(accounts::of_customer(&reads, &shown.customer)).await? != Some(account_id)
     {
         tracing::error!(account = %account_id, subscription, "Stripe shows a subscription that is not this account's");
         return Ok(Synced::NotOurs);
     }
-    let changed = SystemScope::in_transaction(&state.db, async |system| {
+    let changed = db::in_time(SystemScope::in_transaction(&state.db, async |system| {
         subscriptions::store(&system.account(account_id), number, &shown.snapshot, Timestamp::now()).await
-    })
+    }))
     .await?;
     points::reach("stripe-stored");
     if !changed {

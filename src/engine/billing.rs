@@ -1,11 +1,12 @@
-//! The loops of billing: owners are told how much of their plan is used, and once a night everything is compared with Stripe.
+//! The loops of billing: owners are told how much of their plan is used, accounts that are being erased are forgotten by
+//! Stripe, and once a night everything is compared with it.
 
 use std::time::Duration;
 
 use super::{context::EngineContext, doorbell::Doorbell, supervisor::LoopResult};
-use crate::{billing, clock::Timestamp, state::AppState};
+use crate::{billing, clock::Timestamp, errors::ApiResult, state::AppState};
 
-/// How often the night's work is looked for.
+/// How often the night's work is looked for, and accounts whose erasing was broken off.
 const NIGHTLY: Duration = Duration::from_secs(60);
 
 /// Tells owners, every few polls. Nobody rings this bell.
@@ -21,16 +22,21 @@ pub(super) async fn tell(ctx: EngineContext, state: AppState) -> LoopResult {
     }
 }
 
-/// Compares with Stripe, if nobody has this night. What is under way at shutdown is given up: another one begins anew.
+/// Compares with Stripe, if nobody has this night, and has it forget who is being erased. What is under way at shutdown is given up: another one begins anew.
 pub(super) async fn reconcile(ctx: EngineContext, state: AppState) -> LoopResult {
     let silent = Doorbell::default();
     loop {
         tokio::select! {
             () = ctx.shutdown.cancelled() => return Ok(()),
-            done = billing::reconcile_nightly(&state, Timestamp::now()) => done.map(drop)?,
+            done = forget_and_compare(&state) => done?,
         }
         if !ctx.wait_at_most(&silent, NIGHTLY).await {
             return Ok(());
         }
     }
+}
+
+async fn forget_and_compare(state: &AppState) -> ApiResult<()> {
+    billing::customers::forget_erased(state).await?;
+    billing::reconcile_nightly(state, Timestamp::now()).await.map(drop)
 }

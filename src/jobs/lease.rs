@@ -12,7 +12,12 @@ use super::{
     handlers::{GivenUp, Handlers},
     long, sql,
 };
-use crate::{clock::new_id, db::Db, errors::ApiResult, tenancy::SystemScope};
+use crate::{
+    clock::new_id,
+    db::{self, Db},
+    errors::ApiResult,
+    tenancy::SystemScope,
+};
 
 /// How long a claim holds without being renewed.
 pub const LEASE: Duration = Duration::from_secs(30);
@@ -158,14 +163,14 @@ pub(super) async fn give_up(
         "UPDATE jobs SET status = 'failed', last_error = $3, lease_token = NULL, locked_until = NULL, \
          updated_at = {now} WHERE id = $1 AND lease_token = $2 AND status = 'processing'{also}"
     );
-    SystemScope::in_transaction(db, async |system| {
+    db::in_time(SystemScope::in_transaction(db, async |system| {
         let values = [claim.id.into(), claim.token.into(), cut(reason).into()];
         let fenced = sql::execute(&system.db(), &text, values).await.map(Fenced::from_rows)?;
         if let (Fenced::Held, Some(given_up)) = (fenced, given_up) {
             given_up(system, claim.args.clone()).await?;
         }
         Ok(fenced)
-    })
+    }))
     .await
 }
 

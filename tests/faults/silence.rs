@@ -2,14 +2,23 @@
 
 use std::time::Duration;
 
-use ampout::db::{self, Db};
+use ampout::{
+    billing::{reconcile, reconcile_nightly},
+    clock::Timestamp,
+    db::{self, Db},
+};
 use testkit::{
     sink::{Matcher, Point, Sink},
+    stripe::subscription,
     wait::eventually,
 };
 
 use super::{heir_process, lost::line};
-use crate::support::{campaign::*, world};
+use crate::support::{
+    billing::{customer, paying},
+    campaign::*,
+    world,
+};
 
 const PEOPLE: usize = 6;
 
@@ -77,6 +86,37 @@ async fn a_connection_that_fell_silent_while_it_was_kept_is_replaced() {
         let again = tokio::time::timeout(DEADLINE, db.begin()).await;
         again.expect("the silent one is waited for").unwrap().commit().await.unwrap();
         db.begin().await.unwrap().commit().await.unwrap();
+    })
+    .await;
+}
+
+/// Neither the night's comparison nor, with it, the loop that does it waits for ever: what it could not do it passes over.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_comparison_with_stripe_whose_database_falls_silent_ends() {
+    paying(|w, stripe| async move {
+        let Some((proxy, url)) = line(&w).await else { return };
+        let mut config = w.ctx.config.database.clone();
+        (config.uri, config.min_connections) = (url, 0);
+        let mut state = w.state();
+        state.db = Db::new(db::connect(&config).await.unwrap());
+        let now = Timestamp::now();
+        let period = (now.seconds() - 60, now.seconds() + 2_592_000);
+        stripe.show(&subscription("sub_1", &customer(&w.alice), "price_hobby", "active", period));
+        stripe.hold();
+        let silenced = async {
+            stripe.wait_for_calls(1, DEADLINE).await.unwrap();
+            // The one connection is the one that is used next.
+            let pool = state.db.pool().get_postgres_connection_pool();
+            eventually(DEADLINE, || async { (pool.num_idle() == 1).then_some(()) }).await.unwrap();
+            proxy.freeze();
+            stripe.release();
+        };
+        let compared = tokio::time::timeout(4 * DEADLINE, reconcile_nightly(&state, now));
+        let (ended, ()) = tokio::join!(compared, silenced);
+        let done = ended.expect("the silence has no end").unwrap().unwrap();
+        assert_eq!((done.subscriptions, done.changed, done.failed), (1, 0, 1));
+        assert_eq!(reconcile(&state).await.unwrap().changed, 1);
+        assert_eq!(w.bob.seen("/billing/subscription").await["plan"]["slug"], "free");
     })
     .await;
 }

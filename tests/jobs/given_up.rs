@@ -1,13 +1,17 @@
 //! What follows when a job is given up, and that it commits with the job or not at all.
 
+use std::sync::Arc;
+
 use ampout::{errors::ApiResult, jobs::enqueue_on, tenancy::SystemScope};
 use futures_util::{FutureExt, future::BoxFuture};
 use loco_rs::bgworker::{JobStatus, QueueProvider};
 use serde_json::{Value as Json, json};
 use testkit::wait::eventually;
+use tokio::sync::Semaphore;
+use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
-use super::{Act, WORKER, last_error, probe, queue, run_until, status};
+use super::{Act, WORKER, gated, last_error, probe, queue, run_until, status};
 use crate::support::{World, campaign::DEADLINE, world};
 
 /// Notes the arguments where a test can read them.
@@ -27,6 +31,11 @@ fn refuse(system: &SystemScope, args: Json) -> BoxFuture<'_, ApiResult<()>> {
         Ok(())
     }
     .boxed()
+}
+
+/// Asks, and gets no answer.
+fn hear_nothing(_: &SystemScope, _: Json) -> BoxFuture<'_, ApiResult<()>> {
+    std::future::pending().boxed()
 }
 
 async fn stored(world: &World, max_attempts: i32) -> Uuid {
@@ -85,6 +94,30 @@ async fn what_cannot_follow_leaves_the_job_to_be_given_up_later() {
         let id = stored(&world, 1).await;
         run_until(&world, &queue, called.recv()).await;
         assert_eq!((status(&world, id).await.as_str(), noted(&world).await), ("processing", false));
+    })
+    .await;
+}
+
+/// The database falls silent while the claimer gives a job up: other jobs wait for that as long as for a silent
+/// database, and no longer.
+#[tokio::test]
+async fn a_job_that_cannot_be_given_up_for_silence_holds_up_the_others_for_a_while() {
+    world(async |world| {
+        let queue = queue(&world);
+        queue.when_given_up(WORKER, hear_nothing);
+        let id = stored(&world, 3).await;
+        abandon(&world, id).await;
+        let mut called = gated(&queue, "Other", Act::Succeed, Arc::new(Semaphore::new(1))).await;
+        let stop = CancellationToken::new();
+        let running = queue.run_until(world.db(), stop.clone());
+        let other = ampout::jobs::Job::new("Other", json!(1));
+        let next = async {
+            enqueue_on(&world.ctx.db, other).await.unwrap();
+            let called = tokio::time::timeout(4 * DEADLINE, called.recv()).await;
+            assert_eq!(called.expect("the silence has no end"), Some(json!(1)));
+        };
+        tokio::select! { () = running => unreachable!("nobody stopped it"), () = next => {} }
+        assert_eq!(status(&world, id).await, "processing");
     })
     .await;
 }

@@ -4,6 +4,7 @@ mod accounts;
 mod campaigns;
 mod doctor;
 mod erase;
+mod erase_at_stripe;
 mod export;
 mod imports;
 mod keys;

@@ -1,9 +1,11 @@
 //! Erasing an account. [`begin`] locks its owner out and stops everything at once; then its rows go in batches, by
 //! `models::removal` as far as campaigns, contacts and webhooks go, and here for the rest. Whoever is killed on the way is
-//! followed by the sweeper, or by the next run.
+//! followed by the sweeper, or by the next run. The last step waits until Stripe has forgotten the account too
+//! (`billing::customers`): whoever had its payment page open could pay for it still.
 //!
 //! The row of the account stays, without its address: the hashes of who unsubscribed from it hang on it.
 
+use sea_orm::{DbErr, QueryResult};
 use uuid::Uuid;
 
 use crate::{
@@ -11,7 +13,7 @@ use crate::{
     db::{RowLock, key_lock_sql, lock_sql},
     errors::{ApiError, ApiResult},
     jobs,
-    models::periods,
+    models::{accounts, periods},
     tenancy::{Scope, SystemScope},
 };
 
@@ -116,7 +118,7 @@ pub async fn remove_some(system: &SystemScope, now: Timestamp) -> ApiResult<bool
         if hide(&scope, now).await? || remove_rest(&scope).await? {
             return Ok(true);
         }
-        if ended.is_none() && !is_held_up(&scope).await? {
+        if ended.is_none() && !is_held_up(&scope).await? && accounts::customer(&scope).await?.is_none() {
             jobs::forget(&system.db(), scope.account_id()).await?;
             forget_owner(&scope, now).await?;
             return Ok(true);
@@ -152,10 +154,30 @@ async fn is_held_up(scope: &Scope) -> ApiResult<bool> {
     Ok(false)
 }
 
+/// The ids and addresses of accounts whose erasing has begun and not ended. `ix_accounts_deleted`
+///
+/// # Errors
+/// What the database refuses.
+pub async fn begun(system: &SystemScope) -> ApiResult<Vec<(Uuid, String)>> {
+    let sql = "SELECT id, email FROM accounts WHERE deleted_at IS NOT NULL AND erased_at IS NULL ORDER BY id";
+    let of_row = |row: &QueryResult| Ok::<_, DbErr>((row.try_get("", "id")?, row.try_get("", "email")?));
+    Ok(system.query(sql, []).await?.iter().map(of_row).collect::<Result<_, _>>()?)
+}
+
+/// Notes that Stripe does not know the account any more, which the end of its erasing waits for.
+///
+/// # Errors
+/// What the database refuses.
+pub async fn forget_customer(scope: &Scope) -> ApiResult<()> {
+    let sql = "UPDATE accounts SET stripe_customer_id = NULL WHERE id = $1 AND deleted_at IS NOT NULL";
+    scope.execute(sql, []).await?;
+    Ok(())
+}
+
 /// The last of all: the address, which is free from then on.
 async fn forget_owner(scope: &Scope, now: Timestamp) -> ApiResult<()> {
-    let sql = "UPDATE accounts SET email = $2, name = NULL, stripe_customer_id = NULL, \
-               stripe_subscription_id = NULL, subscription_start = NULL, subscription_end = NULL, erased_at = $3 \
+    let sql = "UPDATE accounts SET email = $2, name = NULL, stripe_subscription_id = NULL, \
+               subscription_start = NULL, subscription_end = NULL, erased_at = $3 \
                WHERE id = $1 AND erased_at IS NULL";
     let nobody = format!("{}@erased.invalid", scope.account_id());
     scope.execute(sql, [nobody.into(), now.micros().into()]).await?;
