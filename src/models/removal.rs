@@ -212,7 +212,7 @@ async fn remove_campaigns(system: &SystemScope) -> ApiResult<bool> {
     Ok(true)
 }
 
-/// Deliveries, then their enrollments. What is uncertain keeps its place in the limits as a send.
+/// Deliveries and where they went, then their enrollments. What is uncertain keeps its place in the limits as a send.
 async fn drop_enrollments(scope: &Scope, ids: &[Uuid], now: Timestamp) -> ApiResult<()> {
     let uncertain = scope
         .find_hidden::<deliveries::Entity>()
@@ -236,6 +236,7 @@ async fn drop_enrollments(scope: &Scope, ids: &[Uuid], now: Timestamp) -> ApiRes
         }
     }
     tally.write(scope).await?;
+    drop_rows(scope, "former_addresses", "enrollment_id", ids).await?;
     drop_rows(scope, "deliveries", "enrollment_id", ids).await?;
     drop_rows(scope, "enrollments", "id", ids).await
 }
