@@ -27,6 +27,7 @@ mod m20261129_000110_check_late;
 mod m20261129_000120_settle_in_place;
 mod m20261129_000130_keep_evidence;
 mod m20261129_000140_find_lanes;
+mod m20261129_000150_keep_addresses;
 
 /// All steps in order.
 #[derive(Debug)]
@@ -58,6 +59,7 @@ impl MigratorTrait for Migrator {
             Box::new(m20261129_000120_settle_in_place::Migration),
             Box::new(m20261129_000130_keep_evidence::Migration),
             Box::new(m20261129_000140_find_lanes::Migration),
+            Box::new(m20261129_000150_keep_addresses::Migration),
         ]
     }
 }

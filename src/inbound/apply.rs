@@ -9,11 +9,11 @@ use crate::{
     db::Db,
     errors::ApiResult,
     models::{
-        contacts,
         deliveries::{
             self,
             evidence::{Evidence, note, note_unsubscribed},
         },
+        former_addresses::{ENROLLED_AS, SENT_TO},
     },
     tenancy::{Conn, Scope, SystemScope},
 };
@@ -60,9 +60,6 @@ struct About {
 
 /// The message that it names, if it went to the one it names; else what last went to the recipient.
 async fn find(scope: &Scope, report: &Report) -> ApiResult<Option<About>> {
-    const JOINS: &str = "FROM deliveries d JOIN enrollments e ON e.id = d.enrollment_id \
-                         JOIN contacts c ON c.id = e.contact_id \
-                         JOIN campaigns k ON k.id = d.campaign_id AND k.deleted_at IS NULL";
     let ours = report.message_id.as_ref().map(|id| format!("<{id}>"));
     let theirs = |id: &Option<String>| ("d.provider_message_id = $2", id.clone().map(|id| vec![id.into()]));
     // The primary key, as a Message-ID of ours says which delivery it is of; ix_deliveries_provider
@@ -76,7 +73,11 @@ async fn find(scope: &Scope, report: &Report) -> ApiResult<Option<About>> {
     ];
     for (condition, values) in named {
         let Some(values) = values else { continue };
-        let sql = format!("SELECT d.id, c.email {JOINS} WHERE d.account_id = $1 AND {condition} LIMIT 1");
+        let sql = format!(
+            "SELECT d.id, {SENT_TO} AS email FROM deliveries d JOIN enrollments e ON e.id = d.enrollment_id \
+             JOIN contacts c ON c.id = e.contact_id JOIN campaigns k ON k.id = d.campaign_id AND k.deleted_at IS NULL \
+             WHERE d.account_id = $1 AND {condition} LIMIT 1"
+        );
         let Some(row) = scope.query_one(&sql, values).await? else { continue };
         let email: String = row.try_get("", "email")?;
         if report.recipient.as_ref().is_none_or(|to| to.eq_ignore_ascii_case(&email)) {
@@ -84,15 +85,13 @@ async fn find(scope: &Scope, report: &Report) -> ApiResult<Option<About>> {
         }
     }
     let Some(email) = report.recipient.clone() else { return Ok(None) };
-    let Some(contact) = contacts::id_by_address(scope, &email).await? else {
-        return Ok(Some(About { delivery: None, email }));
-    };
-    // ix_enrollments_contact, then uq_deliveries_step
+    // uq_deliveries_step
     let sql = format!(
-        "SELECT d.id {JOINS} WHERE d.account_id = $1 AND e.account_id = $1 AND e.contact_id = $2 \
-         AND d.state IN ('sent', 'uncertain', 'bounced') ORDER BY d.id DESC LIMIT 1"
+        "SELECT d.id FROM {ENROLLED_AS} e JOIN deliveries d ON d.enrollment_id = e.id \
+         JOIN campaigns k ON k.id = d.campaign_id AND k.deleted_at IS NULL \
+         WHERE d.state IN ('sent', 'uncertain', 'bounced') ORDER BY d.id DESC LIMIT 1"
     );
-    let delivery = match scope.query_one(&sql, [contact.into()]).await? {
+    let delivery = match scope.query_one(&sql, [email.to_ascii_lowercase().into()]).await? {
         Some(row) => delivery(scope, row.try_get("", "id")?).await?,
         None => None,
     };

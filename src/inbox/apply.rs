@@ -21,6 +21,7 @@ use crate::{
             self,
             evidence::{Evidence, note, note_unsubscribed},
         },
+        former_addresses::SENT_TO,
         mailboxes,
         sql::holes,
     },
@@ -108,7 +109,7 @@ async fn find(scope: &Scope, mail: &Mail) -> ApiResult<Vec<Known>> {
             continue;
         }
         let sql = format!(
-            "SELECT d.id, d.message_id, d.provider_message_id, c.email FROM deliveries d \
+            "SELECT d.id, d.message_id, d.provider_message_id, {SENT_TO} AS email FROM deliveries d \
              JOIN enrollments e ON e.id = d.enrollment_id JOIN contacts c ON c.id = e.contact_id \
              JOIN campaigns k ON k.id = d.campaign_id AND k.deleted_at IS NULL \
              WHERE d.account_id = $1 AND d.{column} IN ({})",

@@ -16,6 +16,7 @@ use super::{
     custom_fields::CustomFields,
     email_address::EmailAddress,
     enrollments::{self, Stop},
+    former_addresses,
     states::{EnrollmentStatus, Progress},
     suppressions,
 };
@@ -194,6 +195,9 @@ pub async fn update(scope: &Scope, key: &SuppressionKey, id: Uuid, change: Chang
     let mut changed = row.clone().into_active_model();
     if let Some(email) = new_email {
         refuse_if_unfinished(scope, id).await?;
+        if row.email_key.as_ref() != Some(&email.key()) {
+            former_addresses::keep(scope, &row).await?;
+        }
         contact_rows::release_addresses(scope, [email.key().as_str()], Timestamp::now()).await?;
         // Once unsubscribed, a contact stays so, whatever its address.
         let suppressed = suppressions::since(scope, key, email.as_str()).await?;

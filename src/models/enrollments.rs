@@ -8,7 +8,7 @@ pub use choose::{Candidate, DeadDomains, HalfFull, Share, Skipped, domain_of};
 pub use enroll::{
     CHUNK, Enrolled, OneContact, Slice, Target, domains, enroll_one, enroll_slice, lock_target, skips_of,
 };
-pub use stop::{Stop, stop_contacts, stop_one, stop_some};
+pub use stop::{Stop, stop_address, stop_contacts, stop_one, stop_some};
 
 pub use super::_entities::enrollments::{ActiveModel, Column, Entity, Model};
 use sea_orm::{ColumnTrait, QueryFilter, Select};

@@ -17,6 +17,7 @@ pub mod email_address;
 pub mod enroll_jobs;
 pub mod enrollment_skips;
 pub mod enrollments;
+pub mod former_addresses;
 pub mod header_text;
 pub mod idempotency_keys;
 pub mod import_progress;

@@ -143,14 +143,12 @@ async fn hold_campaigns(scope: &Scope, enrollments: &[Uuid]) -> ApiResult<Vec<Uu
 
 /// An import without contacts, together with what enrolled them.
 async fn remove_imports(system: &SystemScope, now: Timestamp) -> ApiResult<bool> {
-    let sql = format!(
-        "SELECT i.account_id, i.id FROM contact_imports i WHERE i.deleted_at <= $2 AND NOT EXISTS \
-         (SELECT 1 FROM contacts c WHERE c.account_id = i.account_id AND c.contact_import_id = i.id) \
-         AND NOT EXISTS (SELECT 1 FROM import_uploads u WHERE u.account_id = i.account_id \
-         AND u.contact_import_id = i.id) LIMIT $1"
-    );
+    let sql = "SELECT i.account_id, i.id FROM contact_imports i WHERE i.deleted_at <= $2 AND NOT EXISTS \
+               (SELECT 1 FROM contacts c WHERE c.account_id = i.account_id AND c.contact_import_id = i.id) \
+               AND NOT EXISTS (SELECT 1 FROM import_uploads u WHERE u.account_id = i.account_id \
+               AND u.contact_import_id = i.id) LIMIT $1";
     let Some((account, empty)) =
-        by_account(&system.query(&sql, [BATCH.into(), now.micros().into()]).await?)?.pop_first()
+        by_account(&system.query(sql, [BATCH.into(), now.micros().into()]).await?)?.pop_first()
     else {
         return Ok(false);
     };
@@ -212,7 +210,7 @@ async fn remove_campaigns(system: &SystemScope) -> ApiResult<bool> {
     Ok(true)
 }
 
-/// Deliveries, then their enrollments. What is uncertain keeps its place in the limits as a send.
+/// Deliveries and where they went, then their enrollments. What is uncertain keeps its place in the limits as a send.
 async fn drop_enrollments(scope: &Scope, ids: &[Uuid], now: Timestamp) -> ApiResult<()> {
     let uncertain = scope
         .find_hidden::<deliveries::Entity>()
@@ -236,6 +234,7 @@ async fn drop_enrollments(scope: &Scope, ids: &[Uuid], now: Timestamp) -> ApiRes
         }
     }
     tally.write(scope).await?;
+    drop_rows(scope, "former_addresses", "enrollment_id", ids).await?;
     drop_rows(scope, "deliveries", "enrollment_id", ids).await?;
     drop_rows(scope, "enrollments", "id", ids).await
 }

@@ -12,11 +12,7 @@ use std::{collections::HashMap, time::Duration};
 use sea_orm::DbBackend;
 use uuid::Uuid;
 
-use super::{
-    accounts, contacts,
-    enrollments::{self, Stop},
-    sql::holes,
-};
+use super::{accounts, contacts, enrollments, former_addresses::SENT_TO, sql::holes};
 use crate::{
     clock::Timestamp,
     crypto::{SuppressionKey, links::UnsubscribeLink},
@@ -178,13 +174,15 @@ impl Search<'_> {
         self.key.hash(scope.account_id(), email) == self.hash
     }
 
-    /// Where it is likeliest: at the contact of the enrollment that the link belonged to.
+    /// Where it is likeliest: where the messages of the enrollment went that the link belonged to.
     async fn of_enrollment(&self, scope: &Scope, enrollment_id: Uuid) -> ApiResult<Option<String>> {
         // uq_enrollments_account, uq_contacts_account
-        let sql = "SELECT c.email FROM enrollments e \
-                   JOIN contacts c ON c.account_id = e.account_id AND c.id = e.contact_id \
-                   WHERE e.account_id = $1 AND e.id = $2";
-        let Some(row) = scope.query_one(sql, [enrollment_id.into()]).await? else { return Ok(None) };
+        let sql = format!(
+            "SELECT {SENT_TO} AS email FROM enrollments e \
+             JOIN contacts c ON c.account_id = e.account_id AND c.id = e.contact_id \
+             WHERE e.account_id = $1 AND e.id = $2"
+        );
+        let Some(row) = scope.query_one(&sql, [enrollment_id.into()]).await? else { return Ok(None) };
         let email: String = row.try_get("", "email")?;
         Ok(Some(email).filter(|email| self.matches(scope, email)))
     }
@@ -220,10 +218,12 @@ async fn suppress(scope: &Scope, hash: &AddressHash, now: Timestamp) -> ApiResul
     Ok(true)
 }
 
-/// Stops what was still to go to an address, and marks its contact.
+/// Stops what was still to go to an address, and marks what went to it and the contact that has it.
 async fn stop_address(scope: &Scope, email: Option<&str>, now: Timestamp) -> ApiResult<()> {
     let Some(email) = email else { return Ok(()) };
-    let Some(contact_id) = contacts::id_by_address(scope, email).await? else { return Ok(()) };
-    enrollments::stop_contacts(scope, &[contact_id], Stop::Unsubscribed, now).await?;
-    contacts::note_unsubscribed(scope, contact_id, now).await
+    enrollments::stop_address(scope, email, now).await?;
+    match contacts::id_by_address(scope, email).await? {
+        Some(contact_id) => contacts::note_unsubscribed(scope, contact_id, now).await,
+        None => Ok(()),
+    }
 }

@@ -1,6 +1,7 @@
 //! What comes back, from the mailbox to the rows: a campaign sends into the sink, mails lie in an IMAP server's stub.
 
 mod effects;
+mod former;
 mod late;
 mod mailbox;
 mod meanwhile;
@@ -51,6 +52,12 @@ pub fn message_id(sink: &Sink, recipient: &str) -> String {
     sink.messages_to(recipient).last().unwrap().header("Message-ID").unwrap()
 }
 
+/// The same of what came from this sender.
+pub fn message_id_from(sink: &Sink, recipient: &str, sender: &str) -> String {
+    let all = sink.messages_to(recipient);
+    all.iter().find(|message| message.from == sender).unwrap().header("Message-ID").unwrap()
+}
+
 /// Reads mailboxes often, and takes them for unread after `fresh`.
 pub fn hurry(w: &World, fresh: Duration) {
     hurry_impatiently(w, fresh, Duration::from_secs(45));
@@ -94,9 +101,7 @@ pub struct Sent {
 impl Sent {
     /// What alice sent to this person.
     pub fn id_for(&self, recipient: &str) -> String {
-        let all = self.sink.messages_to(recipient);
-        let mine = all.iter().find(|message| message.from == "alice@sender.test").unwrap();
-        mine.header("Message-ID").unwrap()
+        message_id_from(&self.sink, recipient, "alice@sender.test")
     }
 
     /// Waits until both mailboxes were read after everything in them came.

@@ -9,13 +9,13 @@ const PEOPLE: &[&str] = &["ada@example.test", "grace@example.test"];
 const DOUBTFUL: &[&str] = &["close-after-dot@example.test"];
 
 /// The path of the account's own webhook.
-async fn hook(client: &Client) -> String {
+pub async fn hook(client: &Client) -> String {
     let account = client.seen("/account").await;
     let url = account["inbound_webhooks"]["smtp2go"].as_str().unwrap().to_owned();
     url[url.find("/inbound/").unwrap()..].to_owned()
 }
 
-async fn status_of(client: &Client, campaign: &str, email: &str) -> Json {
+pub async fn status_of(client: &Client, campaign: &str, email: &str) -> Json {
     let contacts = client.seen(&format!("/contacts?email={email}")).await;
     let id = contacts[0]["id"].clone();
     let rows = enrollments(client, campaign).await;

@@ -8,9 +8,10 @@ use ampout::{
     models::_entities::{
         account_periods, accounts, api_keys, app_keys, batches, campaign_totals, campaigns, chores,
         contact_imports, contacts, credential_days, deliveries, engine_processes, enroll_jobs,
-        enrollment_skips, enrollments, idempotency_keys, import_chunks, import_uploads, jobs, mailboxes,
-        outreaches, parked_mails, plans, sequence_steps, smtp_credentials, stripe_events, subscriptions,
-        suppressions, test_messages, usage_hours, webhook_attempts, webhook_deliveries, webhooks,
+        enrollment_skips, enrollments, former_addresses, idempotency_keys, import_chunks, import_uploads,
+        jobs, mailboxes, outreaches, parked_mails, plans, sequence_steps, smtp_credentials, stripe_events,
+        subscriptions, suppressions, test_messages, usage_hours, webhook_attempts, webhook_deliveries,
+        webhooks,
     },
     models::contact_rows,
     tenancy::{Conn, SystemScope},
@@ -57,6 +58,7 @@ async fn of_accounts(db: &DatabaseConnection, rows: &Rows) -> Vec<&'static str> 
         same!(db, batches, &rows.batches[0], Id),
         same!(db, enrollments, &rows.enrollments[0], Id),
         same!(db, deliveries, &rows.delivery, Id),
+        same!(db, former_addresses, &rows.former, EnrollmentId),
         same!(db, enrollment_skips, &rows.skip, Id),
         same!(db, enroll_jobs, &rows.job, Id),
         same!(db, test_messages, &rows.test_message, Id),
@@ -244,7 +246,7 @@ async fn no_row_can_point_into_another_account() {
         refused.push(("batches.campaign_id", insert(db, &batch).await));
         refused.extend(crossed_enrollments(db, &mine, &bobs).await);
         refused.extend(crossed_leaves(db, &mine, &bobs).await);
-        assert_eq!(refused.len(), 26);
+        assert_eq!(refused.len(), 27);
         for (place, outcome) in refused {
             let error = outcome.expect_err(place);
             let told = error.sql_err();
@@ -343,6 +345,9 @@ async fn crossed_leaves(db: &DatabaseConnection, mine: &Rows, bobs: &Rows) -> Re
     refused.push(("deliveries.enrollment_id", insert(db, &crossed).await));
     let crossed = deliveries::Model { smtp_credential_id: bobs.credential.id, ..delivery };
     refused.push(("deliveries.smtp_credential_id", insert(db, &crossed).await));
+
+    let crossed = former_addresses::Model { enrollment_id: bobs.enrollments[1].id, ..mine.former.clone() };
+    refused.push(("former_addresses.enrollment_id", insert(db, &crossed).await));
 
     let skip = enrollment_skips::Model { id: new_id(), contact_id: mine.contacts[0].id, ..mine.skip.clone() };
     let crossed = enrollment_skips::Model { campaign_id: bobs.campaign.id, ..skip.clone() };

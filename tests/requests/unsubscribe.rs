@@ -129,6 +129,42 @@ async fn a_repeated_click_finds_the_contact_that_has_the_address_by_now() {
 }
 
 #[tokio::test]
+async fn a_click_is_about_what_went_to_its_address_whatever_addresses_the_contact_had() {
+    world(|w| async move {
+        let (jo, first) = look_alikes(&w).await;
+        let finish = "UPDATE enrollments SET status = 'sent', progress = 'finished' WHERE account_id = $1";
+        let moved = async |email: &str| {
+            scope(&w, &w.alice).execute(finish, []).await.unwrap();
+            let change = serde_json::json!({"contact": {"email": email}});
+            w.alice.patch(&format!("/contacts/{jo}"), &change).await.assert_status_ok();
+        };
+        let mut enrolled = vec![first];
+        // What is spelt another way is the same address.
+        for email in ["JO@example.com", "second@example.com", "jo@example.com", "third@example.com"] {
+            moved(email).await;
+            let next = campaign(&w, &w.alice, None).await;
+            enrolled.push(enroll(&w, &w.alice, next, jo, Progress::Waiting).await);
+        }
+        assert_eq!(count(&w, &w.alice, "former_addresses WHERE account_id = $1").await, 4);
+        let click = async |nth: usize, email: &str| {
+            let path = unsubscribe_path(&w, &enrolled[nth], email);
+            w.server.post(&path).await.assert_status_ok();
+            let alice = scope(&w, &w.alice);
+            let sql = "SELECT status FROM enrollments WHERE account_id = $1 ORDER BY id";
+            let rows = alice.query(sql, []).await.unwrap();
+            rows.iter().map(|row| row.try_get::<String>("", "status").unwrap()).collect::<Vec<_>>()
+        };
+        let (ended, stays, goes) = ("unsubscribed", "sent", "pending");
+        assert_eq!(click(0, "jo@example.com").await, [ended, ended, stays, ended, goes]);
+        assert_eq!(unsubscribed(&w, &w.alice).await, [1, 0, 3]);
+        assert_eq!(click(4, "third@example.com").await, [ended, ended, stays, ended, ended]);
+        assert_eq!(unsubscribed(&w, &w.alice).await, [2, 1, 4]);
+        assert_eq!(unsubscribed(&w, &w.bob).await, [0, 0, 0]);
+    })
+    .await;
+}
+
+#[tokio::test]
 async fn a_link_works_when_its_contact_and_campaign_are_gone() {
     world(|w| async move {
         let (contact_id, jo) = look_alikes(&w).await;

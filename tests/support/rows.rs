@@ -1,5 +1,7 @@
 //! One row of every table for an account, each column filled: what a test of all tables, or of all routes, begins with.
 
+mod told;
+
 pub use ampout::models::_entities::{credential_days, parked_mails, smtp_credentials};
 use ampout::{
     clock::{Timestamp, new_id},
@@ -7,15 +9,15 @@ use ampout::{
     models::{
         _entities::{
             account_periods, api_keys, batches, campaign_totals, campaigns, contact_imports, contacts,
-            deliveries, enroll_jobs, enrollment_skips, enrollments, import_chunks, import_uploads, mailboxes,
-            outreaches, sequence_steps, subscriptions, suppressions, test_messages, usage_hours,
-            webhook_attempts, webhook_deliveries, webhooks,
+            deliveries, enroll_jobs, enrollment_skips, enrollments, former_addresses, import_chunks,
+            import_uploads, mailboxes, outreaches, sequence_steps, subscriptions, suppressions,
+            test_messages, usage_hours, webhook_attempts, webhook_deliveries, webhooks,
         },
         deliveries::evidence::Heard,
         smtp_credentials::{imap_password_place, smtp_password_place},
         states::{
-            CampaignStatus, ClientKind, DeliveryState, EnrollmentStatus, EventType, JobStatus, Progress,
-            SkipKind, TestState, WebhookState,
+            CampaignStatus, ClientKind, DeliveryState, EnrollmentStatus, JobStatus, Progress, SkipKind,
+            TestState,
         },
         webhooks::secret_place,
     },
@@ -51,6 +53,7 @@ pub struct Rows {
     /// Of the first two contacts.
     pub enrollments: [enrollments::Model; 2],
     pub delivery: deliveries::Model,
+    pub former: former_addresses::Model,
     pub skip: enrollment_skips::Model,
     pub job: enroll_jobs::Model,
     pub test_message: test_messages::Model,
@@ -90,8 +93,8 @@ impl Rows {
             enrollment(&contacts[1], &batches[1], None, Progress::Queued),
         ];
         let id = campaign.id;
-        let webhook = webhook(account_id);
-        let webhook_delivery = webhook_delivery(&webhook);
+        let webhook = told::webhook(account_id);
+        let webhook_delivery = told::webhook_delivery(&webhook);
         let mailbox = mailbox(&credential);
         Self {
             account_id,
@@ -129,6 +132,12 @@ impl Rows {
             },
             totals: totals(account_id, id),
             delivery: delivery(&enrollments[0], credential.id),
+            former: former_addresses::Model {
+                account_id,
+                enrollment_id: enrollments[0].id,
+                email: contacts[0].email.clone(),
+                email_key: contacts[0].email.clone(),
+            },
             skip: enrollment_skips::Model {
                 id: new_id(),
                 account_id,
@@ -141,7 +150,7 @@ impl Rows {
             },
             job: job(id, &import),
             test_message: test_message(&credential),
-            webhook_attempt: webhook_attempt(&webhook_delivery),
+            webhook_attempt: told::webhook_attempt(&webhook_delivery),
             webhook_delivery,
             webhook,
             subscription: subscription(account_id),
@@ -179,6 +188,7 @@ impl Rows {
             insert(db, enrollment).await.unwrap();
         }
         insert(db, &self.delivery).await.unwrap();
+        insert(db, &self.former).await.unwrap();
         insert(db, &self.skip).await.unwrap();
         insert(db, &self.job).await.unwrap();
         insert(db, &self.test_message).await.unwrap();
@@ -479,65 +489,6 @@ fn test_message(credential: &smtp_credentials::Model) -> test_messages::Model {
         reserved_period: Some(THEN),
         locked_until: THEN,
         run_id: None,
-        created_at: THEN,
-    }
-}
-
-fn webhook(account_id: Uuid) -> webhooks::Model {
-    webhooks::Model {
-        id: new_id(),
-        account_id,
-        url: "http://127.0.0.1:9/hook".into(),
-        event_filters: json!(["enrollment.replied"]),
-        secret: vec![1, 2, 3],
-        consecutive_failures: 2,
-        failing_since: Some(THEN),
-        disabled_at: None,
-        holder: Some(new_id()),
-        created_at: THEN,
-        deleted_at: None,
-    }
-}
-
-/// What an endpoint was told.
-fn payload(account_id: Uuid) -> String {
-    json!({
-        "id": new_id(), "type": "enrollment.replied", "created_at": "2026-11-18T11:06:40Z", "account_id": account_id,
-        "data": {
-            "enrollment_id": new_id(), "contact_id": new_id(), "contact_email": "ada@example.com",
-            "campaign_id": new_id(), "position": 1, "status": "replied", "sent_at": "2026-11-18T11:06:40Z",
-            "opened_at": null, "replied_at": "2026-11-18T11:06:40Z", "unsubscribed_at": null, "bounce_reason": null,
-        },
-    })
-    .to_string()
-}
-
-fn webhook_delivery(webhook: &webhooks::Model) -> webhook_deliveries::Model {
-    webhook_deliveries::Model {
-        id: new_id(),
-        account_id: webhook.account_id,
-        webhook_id: webhook.id,
-        event_type: EventType::EnrollmentReplied,
-        payload: payload(webhook.account_id),
-        state: WebhookState::Pending,
-        tries: 1,
-        attempts: 2,
-        due_at: THEN,
-        status_code: Some(500),
-        error: Some("http_status".into()),
-        delivered_at: Some(THEN),
-        created_at: THEN,
-    }
-}
-
-fn webhook_attempt(delivery: &webhook_deliveries::Model) -> webhook_attempts::Model {
-    webhook_attempts::Model {
-        account_id: delivery.account_id,
-        webhook_delivery_id: delivery.id,
-        attempt: 1,
-        status_code: Some(500),
-        error: Some("http_status".into()),
-        duration_ms: 12,
         created_at: THEN,
     }
 }

@@ -8,10 +8,10 @@ use ampout::{
     clock::new_id,
     models::_entities::{
         account_periods, api_keys, batches, campaign_totals, campaigns, contact_imports, contacts,
-        credential_days, deliveries, enroll_jobs, enrollment_skips, enrollments, idempotency_keys,
-        import_chunks, import_uploads, mailboxes, outreaches, parked_mails, sequence_steps, smtp_credentials,
-        stripe_events, subscriptions, suppressions, test_messages, usage_hours, webhook_attempts,
-        webhook_deliveries, webhooks,
+        credential_days, deliveries, enroll_jobs, enrollment_skips, enrollments, former_addresses,
+        idempotency_keys, import_chunks, import_uploads, mailboxes, outreaches, parked_mails, sequence_steps,
+        smtp_credentials, stripe_events, subscriptions, suppressions, test_messages, usage_hours,
+        webhook_attempts, webhook_deliveries, webhooks,
     },
 };
 use axum::http::{Method, StatusCode};
@@ -68,6 +68,7 @@ async fn estate(w: &World, account_id: Uuid) -> String {
         enroll_jobs,
         enrollment_skips,
         enrollments,
+        former_addresses,
         import_chunks,
         import_uploads,
         mailboxes,

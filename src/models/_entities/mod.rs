@@ -17,6 +17,7 @@ pub mod engine_processes;
 pub mod enroll_jobs;
 pub mod enrollment_skips;
 pub mod enrollments;
+pub mod former_addresses;
 pub mod idempotency_keys;
 pub mod import_chunks;
 pub mod import_uploads;

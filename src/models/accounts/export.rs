@@ -13,9 +13,9 @@ use crate::{
     errors::{ApiError, ApiResult},
     models::_entities::{
         account_periods, accounts, api_keys, batches, campaign_totals, campaigns, contact_imports, contacts,
-        credential_days, deliveries, enroll_jobs, enrollment_skips, enrollments, mailboxes, outreaches,
-        parked_mails, sequence_steps, smtp_credentials, stripe_events, subscriptions, suppressions,
-        test_messages, usage_hours, webhook_attempts, webhook_deliveries, webhooks,
+        credential_days, deliveries, enroll_jobs, enrollment_skips, enrollments, former_addresses, mailboxes,
+        outreaches, parked_mails, sequence_steps, smtp_credentials, stripe_events, subscriptions,
+        suppressions, test_messages, usage_hours, webhook_attempts, webhook_deliveries, webhooks,
     },
     tenancy::Scope,
 };
@@ -97,6 +97,7 @@ tables!(
     campaign_totals,
     batches,
     enrollments,
+    former_addresses,
     deliveries,
     enrollment_skips,
     enroll_jobs,

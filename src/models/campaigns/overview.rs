@@ -10,6 +10,7 @@ use crate::{
     clock::Timestamp,
     errors::ApiResult,
     models::{
+        former_addresses::SENT_TO,
         sequence_steps,
         smtp_credentials::{self, days::Standing},
     },
@@ -150,18 +151,20 @@ pub async fn per_batch(scope: &Scope, campaign_id: Uuid) -> ApiResult<Vec<(i32, 
     rows.iter().rev().map(|row| Ok((row.try_get("", "batch_number")?, Totals::read(row)?))).collect()
 }
 
-/// The last bounces, newest first, of contacts that are still there.
+/// The last bounces, newest first, of contacts that are still there, with the addresses that bounced.
 ///
 /// # Errors
 /// What the database refuses.
 pub async fn recent_bounces(scope: &Scope, campaign_id: Uuid) -> ApiResult<Vec<Bounce>> {
     // ix_enrollments_bounced
-    let sql = "SELECT e.id, e.contact_id, c.email, e.bounce_reason, e.bounced_at FROM enrollments e \
-               JOIN contacts c ON c.account_id = $1 AND c.id = e.contact_id AND c.deleted_at IS NULL \
-               JOIN contact_imports i ON i.account_id = $1 AND i.id = c.contact_import_id AND i.deleted_at IS NULL \
-               WHERE e.account_id = $1 AND e.campaign_id = $2 AND e.bounced_at IS NOT NULL \
-               ORDER BY e.bounced_at DESC LIMIT $3";
-    let rows = scope.query(sql, [campaign_id.into(), BOUNCES_SHOWN.into()]).await?;
+    let sql = format!(
+        "SELECT e.id, e.contact_id, {SENT_TO} AS email, e.bounce_reason, e.bounced_at FROM enrollments e \
+         JOIN contacts c ON c.account_id = $1 AND c.id = e.contact_id AND c.deleted_at IS NULL \
+         JOIN contact_imports i ON i.account_id = $1 AND i.id = c.contact_import_id AND i.deleted_at IS NULL \
+         WHERE e.account_id = $1 AND e.campaign_id = $2 AND e.bounced_at IS NOT NULL \
+         ORDER BY e.bounced_at DESC LIMIT $3"
+    );
+    let rows = scope.query(&sql, [campaign_id.into(), BOUNCES_SHOWN.into()]).await?;
     let read = |row: &QueryResult| {
         Ok(Bounce {
             enrollment_id: row.try_get("", "id")?,

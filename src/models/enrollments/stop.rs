@@ -14,6 +14,7 @@ use crate::{
     errors::{ApiError, ApiResult, Code},
     models::{
         campaigns,
+        former_addresses::ENROLLED_AS,
         sql::{holes, uuids},
         states::{EnrollmentStatus, EventType, Progress},
         tally::{Delta, Tally},
@@ -151,8 +152,7 @@ impl Before {
     }
 }
 
-/// Stops what the contacts are enrolled in, but for deleted campaigns; answers how many enrollments changed. An unsubscribe
-/// counts for every enrollment that has more to send or was sent to, also where a reply or a bounce had stopped it.
+/// Stops what the contacts are enrolled in and has not ended, but for deleted campaigns; answers how many enrollments changed.
 ///
 /// # Errors
 /// What the database refuses.
@@ -162,24 +162,34 @@ pub async fn stop_contacts(
     stop: Stop,
     now: Timestamp,
 ) -> ApiResult<u64> {
-    let also = match stop {
-        Stop::Deleted => "",
-        Stop::Unsubscribed | Stop::Replied | Stop::Bounced { .. } => {
-            " OR (status <> 'pending' AND unsubscribed_at IS NULL)"
-        }
-    };
     let mut found = Vec::new();
     for chunk in contact_ids.chunks(CHUNK) {
         // ix_enrollments_contact
         let sql = format!(
             "SELECT id, campaign_id, batch_id, contact_id FROM enrollments WHERE account_id = $1 AND contact_id IN ({}) \
-             AND (progress <> 'finished'{also}) \
+             AND progress <> 'finished' \
              AND (SELECT k.deleted_at FROM campaigns k WHERE k.id = enrollments.campaign_id) IS NULL",
             holes(2, chunk.len())
         );
         found.extend(scope.query(&sql, uuids(chunk)).await?);
     }
     stop_found(scope, &found, &stop, now).await
+}
+
+/// Stops what goes to an address that unsubscribes, but for deleted campaigns; answers how many enrollments changed. It counts
+/// for every enrollment that has more to send to it, or was sent to, also where a reply or a bounce had stopped it, or the
+/// contact has another address by now.
+///
+/// # Errors
+/// What the database refuses.
+pub async fn stop_address(scope: &Scope, email: &str, now: Timestamp) -> ApiResult<u64> {
+    let sql = format!(
+        "SELECT e.id, e.campaign_id, e.batch_id, e.contact_id FROM {ENROLLED_AS} e \
+         WHERE (e.progress <> 'finished' OR e.status NOT IN ('pending', 'unsubscribed')) \
+         AND (SELECT k.deleted_at FROM campaigns k WHERE k.id = e.campaign_id) IS NULL"
+    );
+    let found = scope.query(&sql, [email.to_ascii_lowercase().into()]).await?;
+    stop_found(scope, &found, &Stop::Unsubscribed, now).await
 }
 
 /// Stops those of these enrollments that have more to send.

@@ -14,7 +14,9 @@ use super::Filters;
 use crate::{
     clock::{Timestamp, new_id},
     models::{
-        campaigns, smtp_credentials,
+        campaigns,
+        former_addresses::SENT_TO,
+        smtp_credentials,
         sql::{holes, uuids},
         states::{EventType, WebhookState},
         webhook_deliveries,
@@ -264,7 +266,7 @@ struct Known(QueryResult);
 async fn read_enrollments(scope: &Scope, ids: &[Uuid]) -> Result<HashMap<Uuid, Known>, DbErr> {
     // Both by their primary keys; see `ledger::facts` for why the join names no account.
     let sql = format!(
-        "SELECT e.id, e.contact_id, c.email, e.campaign_id, e.status, e.current_step, e.sent_at, e.opened_at, \
+        "SELECT e.id, e.contact_id, {SENT_TO} AS email, e.campaign_id, e.status, e.current_step, e.sent_at, e.opened_at, \
          e.replied_at, e.unsubscribed_at, e.bounce_reason FROM enrollments e JOIN contacts c ON c.id = e.contact_id \
          WHERE e.account_id = $1 AND e.id IN ({})",
         holes(2, ids.len())
