@@ -6,6 +6,8 @@ CREATE TABLE former_addresses (
     email         text NOT NULL,
     email_key     text NOT NULL,
     PRIMARY KEY (account_id, enrollment_id),
-    CONSTRAINT fk_former_addresses_enrollment FOREIGN KEY (account_id, enrollment_id) REFERENCES enrollments (account_id, id)
+    -- A process of before this removes enrollments and knows nothing of this table.
+    CONSTRAINT fk_former_addresses_enrollment FOREIGN KEY (account_id, enrollment_id)
+        REFERENCES enrollments (account_id, id) ON DELETE CASCADE
 );
 CREATE INDEX ix_former_addresses_email ON former_addresses (account_id, email_key);

@@ -55,7 +55,8 @@ async fn create_of_fields(
     let key = &state.suppression_key;
     let (body, behind) = late.open();
     let account_id = behind.scope.account_id();
-    let list = imports::Listed::take(&state.db, account_id, key, body.parse()?).await?;
+    let goes_on = async || behind.look_again().await;
+    let list = imports::Listed::take(&state.db, account_id, key, body.parse()?, goes_on).await?;
     let write = match behind.begin().await {
         Ok(write) => write,
         Err(error) => {

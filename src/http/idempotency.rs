@@ -236,7 +236,7 @@ impl Claim {
     }
 
     /// The answer that is there, waiting for one that is being made in another process.
-    async fn look(&self) -> ApiResult<Option<Response>> {
+    pub(super) async fn look(&self) -> ApiResult<Option<Response>> {
         loop {
             let scope = self.scope(Conn::Pool(self.state.db.pool().clone()));
             let found =

@@ -51,6 +51,15 @@ impl<B> LateWrite<B> {
         (self.scope, self.body, self.caller, self.slot)
     }
 
+    /// Looks once more whether the request was answered before, by a twin in another process. Then the error only ends the
+    /// handler.
+    ///
+    /// # Errors
+    /// As said; what the database refuses.
+    pub async fn look_again(&self) -> ApiResult<()> {
+        self.slot.look_again().await
+    }
+
     /// Begins the transaction, once.
     ///
     /// # Errors

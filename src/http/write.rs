@@ -106,6 +106,13 @@ impl TxSlot {
         }
     }
 
+    /// Looks for an earlier answer once more.
+    pub(super) async fn look_again(&self) -> ApiResult<()> {
+        let claim = self.claim.lock().clone();
+        let Some(claim) = claim else { return Ok(()) };
+        claim.look().await?.map_or(Ok(()), |response| Err(self.answer(response)))
+    }
+
     /// Hands the claim on: whoever has it stores the answer.
     pub(super) fn take_claim(&self) -> Option<Arc<Claim>> {
         self.claim.lock().take()

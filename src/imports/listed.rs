@@ -31,32 +31,44 @@ pub struct Listed {
 
 impl Listed {
     /// Stores what is more than one transaction is to store, hidden, and lets others write in between. One list of an account
-    /// at a time: two with the same addresses would take them from each other.
+    /// at a time: two with the same addresses would take them from each other. `goes_on` is asked when this one's turn has come:
+    /// the one before may have been the same.
     ///
     /// # Errors
-    /// `service_unavailable` when others of the account take too long; what the database refuses. What was stored then is
-    /// removed later.
-    pub async fn take(db: &Db, account_id: Uuid, key: &SuppressionKey, new: NewImport) -> ApiResult<Self> {
+    /// `service_unavailable` when others of the account take too long; that of `goes_on`; what the database refuses. What was
+    /// stored then is removed later.
+    pub async fn take(
+        db: &Db,
+        account_id: Uuid,
+        key: &SuppressionKey,
+        new: NewImport,
+        goes_on: impl AsyncFnOnce() -> ApiResult<()>,
+    ) -> ApiResult<Self> {
         let chunks = new.valid.chunks();
         if chunks.len() <= 1 {
             return Ok(Self { new, staged: None });
         }
         let mut staged = begin(db, account_id, &new.name).await?;
-        for chunk in chunks {
-            let add = async |system: &SystemScope| {
-                let scope = system.account(account_id);
-                staged_imports::add(&scope, key, &staged, chunk, Timestamp::now()).await
-            };
-            staged = match SystemScope::in_transaction(db, add).await {
-                Ok(more) => more,
-                Err(error) => {
-                    give_up(db, account_id, &staged).await;
-                    return Err(error);
-                }
-            };
-            points::reach("import_between_chunks");
+        let filled = async {
+            goes_on().await?;
+            for chunk in chunks {
+                let add = async |system: &SystemScope| {
+                    let scope = system.account(account_id);
+                    staged_imports::add(&scope, key, &staged, chunk, Timestamp::now()).await
+                };
+                let added = SystemScope::in_transaction(db, add).await?;
+                staged.note(added);
+                points::reach("import_between_chunks");
+            }
+            ApiResult::Ok(())
+        };
+        match filled.await {
+            Ok(()) => Ok(Self { new, staged: Some(staged) }),
+            Err(error) => {
+                give_up(db, account_id, &staged).await;
+                Err(error)
+            }
         }
-        Ok(Self { new, staged: Some(staged) })
     }
 
     /// Leaves it at that: another request has answered, or the transaction could not begin.

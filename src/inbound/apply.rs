@@ -85,17 +85,23 @@ async fn find(scope: &Scope, report: &Report) -> ApiResult<Option<About>> {
         }
     }
     let Some(email) = report.recipient.clone() else { return Ok(None) };
-    // uq_deliveries_step
-    let sql = format!(
-        "SELECT d.id FROM {ENROLLED_AS} e JOIN deliveries d ON d.enrollment_id = e.id \
-         JOIN campaigns k ON k.id = d.campaign_id AND k.deleted_at IS NULL \
-         WHERE d.state IN ('sent', 'uncertain', 'bounced') ORDER BY d.id DESC LIMIT 1"
-    );
-    let delivery = match scope.query_one(&sql, [email.to_ascii_lowercase().into()]).await? {
-        Some(row) => delivery(scope, row.try_get("", "id")?).await?,
+    let sent = scope.query(&sent_to_sql(), [email.to_ascii_lowercase().into()]).await?;
+    let sent = sent.iter().map(|row| row.try_get("", "id")).collect::<Result<Vec<uuid::Uuid>, _>>()?;
+    let delivery = match sent.into_iter().max() {
+        Some(last) => delivery(scope, last).await?,
         None => None,
     };
     Ok(Some(About { delivery, email }))
+}
+
+/// What was sent to an address, of all that the account has: few, by `uq_deliveries_step`. In an order they would be looked for
+/// among all of its deliveries.
+pub fn sent_to_sql() -> String {
+    format!(
+        "SELECT d.id FROM deliveries d JOIN campaigns k ON k.id = d.campaign_id AND k.deleted_at IS NULL \
+         WHERE d.account_id = $1 AND d.enrollment_id IN (SELECT e.id FROM {ENROLLED_AS} e) \
+         AND d.state IN ('sent', 'uncertain', 'bounced')"
+    )
 }
 
 async fn delivery(scope: &Scope, id: uuid::Uuid) -> ApiResult<Option<deliveries::Model>> {

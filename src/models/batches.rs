@@ -157,7 +157,9 @@ pub async fn undispatched(scope: &Scope, campaign_id: Uuid, number: Option<i32>)
 /// The look is bounded; past the bound a dispatch says more than it released, of what cannot be sent anyway.
 async fn hidden(scope: &Scope, campaign_id: Uuid, number: Option<i32>) -> ApiResult<i64> {
     // ix_contact_imports_hidden. Mostly there is none, and PostgreSQL would read all contacts to find that out.
-    let sql = "SELECT id FROM contact_imports WHERE account_id = $1 AND deleted_at IS NOT NULL LIMIT 1";
+    // One that is not complete was never enrolled.
+    let sql = "SELECT id FROM contact_imports WHERE account_id = $1 AND deleted_at IS NOT NULL \
+               AND status = 'completed' LIMIT 1";
     if scope.query_one(sql, []).await?.is_none() {
         return Ok(0);
     }
@@ -166,7 +168,7 @@ async fn hidden(scope: &Scope, campaign_id: Uuid, number: Option<i32>) -> ApiRes
                JOIN contacts c ON c.account_id = $1 AND c.contact_import_id = i.id \
                JOIN enrollments e ON e.account_id = $1 AND e.campaign_id = $2 AND e.contact_id = c.id \
                JOIN batches b ON b.id = e.batch_id \
-               WHERE i.account_id = $1 AND i.deleted_at IS NOT NULL AND e.progress = 'queued' \
+               WHERE i.account_id = $1 AND i.deleted_at IS NOT NULL AND i.status = 'completed' AND e.progress = 'queued' \
                AND b.dispatched_at IS NULL AND (CAST($3 AS integer) IS NULL OR b.batch_number = $3) \
                LIMIT $4) few";
     let values = [campaign_id.into(), Value::from(number), MOST_HIDDEN.into()];

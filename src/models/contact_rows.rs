@@ -134,12 +134,12 @@ impl Ready {
         &self.chunks
     }
 
-    /// Those whose address is not among these, as if they were given anew.
+    /// Those that had these ids, as if they were given anew.
     ///
     /// # Errors
     /// As of [`Self::new`].
-    pub fn but(&self, keys: &HashSet<String>) -> ApiResult<Vec<Chunk>> {
-        let rows = self.chunks.iter().flat_map(|chunk| &chunk.rows).filter(|row| !keys.contains(&row.key));
+    pub fn anew(&self, ids: &HashSet<Uuid>) -> ApiResult<Vec<Chunk>> {
+        let rows = self.chunks.iter().flat_map(|chunk| &chunk.rows).filter(|row| ids.contains(&row.id));
         chunks(rows.map(|row| Keyed::new(row.contact.clone())).collect())
     }
 }
@@ -174,12 +174,41 @@ pub async fn insert(
         }
     }
     let mut inserted = 0;
-    for Chunk { rows, list } in chunks {
-        let unsubscribed = if suppressing { suppressed(scope, key, rows).await? } else { HashMap::new() };
-        let list = if unsubscribed.is_empty() { list.clone() } else { listed(rows, &unsubscribed)? };
+    for chunk in chunks {
+        let list = chunk.list(scope, key, suppressing).await?;
         inserted += scope.execute(&sql, [contact_import_id.into(), now.micros().into(), list.into()]).await?;
     }
     Ok(inserted)
+}
+
+/// [`insert`] of one chunk; answers which were added.
+///
+/// # Errors
+/// What the database refuses.
+pub async fn insert_chunk(
+    scope: &Scope,
+    key: &SuppressionKey,
+    contact_import_id: Uuid,
+    chunk: &Chunk,
+    Rare { suppressing, freeing }: Rare,
+    now: Timestamp,
+) -> ApiResult<Vec<Uuid>> {
+    if freeing {
+        release_addresses(scope, chunk.rows.iter().map(|row| row.key.as_str()), now).await?;
+    }
+    let list = chunk.list(scope, key, suppressing).await?;
+    let sql = format!("{} RETURNING id", insert_sql(scope.backend()));
+    let added = scope.query(&sql, [contact_import_id.into(), now.micros().into(), list.into()]).await?;
+    Ok(added.iter().map(|row| row.try_get("", "id")).collect::<Result<_, _>>()?)
+}
+
+impl Chunk {
+    /// As the database takes it.
+    async fn list(&self, scope: &Scope, key: &SuppressionKey, suppressing: bool) -> ApiResult<String> {
+        let Self { rows, list } = self;
+        let unsubscribed = if suppressing { suppressed(scope, key, rows).await? } else { HashMap::new() };
+        if unsubscribed.is_empty() { Ok(list.clone()) } else { listed(rows, &unsubscribed) }
+    }
 }
 
 /// Leaves it to the commit to look whether contacts refer to an import that is there. `PostgreSQL` asks a query for each row,

@@ -14,6 +14,7 @@ use super::{
     import_uploads, periods,
     sql::{holes, uuids},
     states::{DeliveryState, EnrollmentStatus},
+    suppressions,
     tally::{Delta, Tally},
     webhook_deliveries,
 };
@@ -76,6 +77,8 @@ async fn remove_contacts(system: &SystemScope, now: Timestamp) -> ApiResult<bool
     // One account in a transaction: its periods come before its campaigns, and before those of another.
     let Some((account, contacts)) = by_account(&rows)?.pop_first() else { return Ok(false) };
     let scope = system.account(account);
+    // An import that frees the same addresses takes the contacts in another order.
+    suppressions::hold_addresses(&scope).await?;
     periods::hold_all(&scope).await?;
     // Ended enrollments too: whoever found them a moment ago is about to lock the contact, and then them.
     let found = enrollments_of(&scope, &contacts).await?;

@@ -6,6 +6,8 @@
 
 use std::{collections::HashSet, time::Duration};
 
+use uuid::Uuid;
+
 use super::{
     contact_imports::{Entity, Model, NewImport},
     contact_rows::{self, Chunk, Rare},
@@ -30,8 +32,8 @@ pub struct Staged {
     import: Model,
     /// From when on it is one that was deleted.
     deleted_at: Timestamp,
-    /// How many contacts were stored.
-    stored: u64,
+    /// The contacts that were stored.
+    stored: HashSet<Uuid>,
 }
 
 /// Whether an import of the account is being filled.
@@ -57,28 +59,43 @@ pub async fn begin(scope: &Scope, name: &str, now: Timestamp) -> ApiResult<Optio
     let deleted_at = now.plus(FILLED_FOR).plus(LEFT_FOR);
     let import = Model { deleted_at: Some(deleted_at), ..Model::begin(scope, name.to_owned(), now) };
     scope.insert::<Entity>(import.clone()).await?;
-    Ok(Some(Staged { import, deleted_at, stored: 0 }))
+    Ok(Some(Staged { import, deleted_at, stored: HashSet::new() }))
 }
 
-/// Adds a chunk of contacts, in a transaction of its own; answers what the import is behind it.
+/// Adds a chunk of contacts, in a transaction of its own. Nobody else adds addresses meanwhile: what they find taken by then is to
+/// be theirs, and only what is committed can be freed.
 ///
 /// # Errors
-/// `service_unavailable` when it took too long; what the database refuses.
+/// `service_unavailable` when it took too long, `unauthorized` when the account is gone; what the database refuses.
 pub async fn add(
     scope: &Scope,
     key: &SuppressionKey,
     staged: &Staged,
     chunk: &Chunk,
     now: Timestamp,
-) -> ApiResult<Staged> {
-    suppressions::share_addresses(scope).await?;
-    let import = staged.import.clone();
+) -> ApiResult<Added> {
+    hold_addresses(scope).await?;
     let deleted_at = now.plus(FILLED_FOR).plus(LEFT_FOR);
     move_on(scope, staged, Some(deleted_at), now).await?;
-    let rare = Rare::ask(scope, import.id).await?;
-    let chunks = std::slice::from_ref(chunk);
-    let stored = contact_rows::insert(scope, key, import.id, chunks, rare, import.created_at).await?;
-    Ok(Staged { import, deleted_at, stored: staged.stored + stored })
+    let Model { id, created_at, .. } = staged.import;
+    let rare = Rare::ask(scope, id).await?;
+    let contacts = contact_rows::insert_chunk(scope, key, id, chunk, rare, created_at).await?;
+    Ok(Added { deleted_at, contacts })
+}
+
+/// What a transaction has added.
+#[derive(Debug)]
+pub struct Added {
+    deleted_at: Timestamp,
+    contacts: Vec<Uuid>,
+}
+
+impl Staged {
+    /// Once that is durable.
+    pub fn note(&mut self, Added { deleted_at, contacts }: Added) {
+        self.deleted_at = deleted_at;
+        self.stored.extend(contacts);
+    }
 }
 
 /// Has the import seen, complete. An address that was freed meanwhile is taken back where whoever added it is not seen either:
@@ -97,9 +114,10 @@ pub async fn reveal(
     move_on(scope, &staged, None, now).await?;
     let Staged { mut import, deleted_at: _, stored } = staged;
     let mut kept = held(scope, &import).await?;
-    if kept < stored {
-        kept += take_back(scope, key, &import, new).await?;
+    if kept < stored.len() {
+        kept += take_back(scope, key, &import, new, stored).await?;
     }
+    let kept = u64::try_from(kept).unwrap_or(u64::MAX);
     import.deleted_at = None;
     import.status = JobStatus::Completed;
     import.count(new, kept);
@@ -114,8 +132,8 @@ pub async fn reveal(
 pub async fn give_up(scope: &Scope, staged: &Staged, now: Timestamp) -> ApiResult<()> {
     let sql =
         "UPDATE contact_imports SET deleted_at = $4 WHERE account_id = $1 AND id = $2 AND deleted_at = $3";
-    let times = [staged.deleted_at, now].map(|at| at.micros().into());
-    scope.execute(sql, [staged.import.id.into()].into_iter().chain(times)).await?;
+    let values = [staged.import.id.into(), staged.deleted_at.micros().into(), now.micros().into()];
+    scope.execute(sql, values).await?;
     Ok(())
 }
 
@@ -142,19 +160,32 @@ async fn hold_addresses(scope: &Scope) -> ApiResult<()> {
 }
 
 /// How many contacts it has. `ix_contacts_import`
-async fn held(scope: &Scope, import: &Model) -> ApiResult<u64> {
+async fn held(scope: &Scope, import: &Model) -> ApiResult<usize> {
     let sql = "SELECT count(*) AS count FROM contacts WHERE account_id = $1 AND contact_import_id = $2 \
                AND deleted_at IS NULL";
     let row = scope.query_one(sql, [import.id.into()]).await?;
     let count: i64 = row.map(|row| row.try_get("", "count")).transpose()?.unwrap_or_default();
-    Ok(count.unsigned_abs())
+    Ok(usize::try_from(count).unwrap_or_default())
 }
 
-/// Adds again what it has no more and no other import that is seen has got; answers how many.
-async fn take_back(scope: &Scope, key: &SuppressionKey, import: &Model, new: &NewImport) -> ApiResult<u64> {
-    let sql = "SELECT email_key FROM contacts WHERE account_id = $1 AND contact_import_id = $2 AND deleted_at IS NULL";
-    let rows = scope.query(sql, [import.id.into()]).await?;
-    let kept = rows.iter().map(|row| row.try_get("", "email_key")).collect::<Result<HashSet<_>, _>>()?;
+/// Adds again what was stored, is gone by now, and no other import that is seen has got; answers how many.
+async fn take_back(
+    scope: &Scope,
+    key: &SuppressionKey,
+    import: &Model,
+    new: &NewImport,
+    mut stored: HashSet<Uuid>,
+) -> ApiResult<usize> {
+    let sql =
+        "SELECT id FROM contacts WHERE account_id = $1 AND contact_import_id = $2 AND deleted_at IS NULL";
+    for row in scope.query(sql, [import.id.into()]).await? {
+        stored.remove(&row.try_get("", "id")?);
+    }
     let rare = Rare::ask(scope, import.id).await?;
-    contact_rows::insert(scope, key, import.id, &new.valid.but(&kept)?, rare, import.created_at).await
+    let mut back = 0;
+    for chunk in new.valid.anew(&stored)? {
+        back +=
+            contact_rows::insert_chunk(scope, key, import.id, &chunk, rare, import.created_at).await?.len();
+    }
+    Ok(back)
 }

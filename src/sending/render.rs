@@ -122,14 +122,14 @@ fn end_of_body(html: &str) -> usize {
             continue;
         }
         // `<!-->` is a comment that ends.
-        if let Some(comment) = html[at..].strip_prefix("<!")
+        if let Some(comment) = html.get(at..).and_then(|rest| rest.strip_prefix("<!"))
             && comment.starts_with("--")
         {
             match comment.find("-->") {
                 Some(length) => shown_from = at + 2 + length + 3,
                 None => return end.min(at),
             }
-        } else if html.as_bytes()[at..].get(..6).is_some_and(|tag| tag.eq_ignore_ascii_case(b"</body")) {
+        } else if html.as_bytes().get(at..at + 6).is_some_and(|tag| tag.eq_ignore_ascii_case(b"</body")) {
             end = at;
         }
     }

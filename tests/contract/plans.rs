@@ -7,6 +7,7 @@ use std::{collections::BTreeSet, fmt::Write as _};
 
 use ampout::{
     clock::Timestamp,
+    inbound::apply::sent_to_sql,
     models::{
         _entities::{
             api_keys, batches, campaigns as campaign_rows, contact_imports, contacts as contact_rows,
@@ -405,6 +406,26 @@ async fn a_look_for_lanes_looks_at_those_only_that_it_is_for() {
             assert!(!plan.contains("SCAN smtp_credentials"), "{plan}");
             assert!(named.iter().all(|index| plan.contains(index)), "{}:\n{plan}", listing.route);
         }
+    })
+    .await;
+}
+
+/// `PostgreSQL` chooses by what it knows of the tables, SQLite by the statement alone.
+#[tokio::test]
+async fn what_was_sent_to_an_address_is_found_by_its_enrollments() {
+    world(|w| async move {
+        let backend = w.ctx.db.get_database_backend();
+        if backend == DbBackend::Postgres {
+            return;
+        }
+        let sql = format!("EXPLAIN QUERY PLAN {}", sent_to_sql());
+        let values = [w.alice.account_id.parse::<Uuid>().unwrap().into(), "a@example.com".into()];
+        let plan =
+            w.ctx.db.query_all_raw(Statement::from_sql_and_values(backend, &sql, values)).await.unwrap();
+        let plan: Vec<String> = plan.iter().map(|row| row.try_get("", "detail").unwrap()).collect();
+        let plan = plan.join("\n");
+        assert!(plan.contains("SEARCH d USING INDEX uq_deliveries_step"), "{plan}");
+        assert!(!plan.contains("SCAN d") && !plan.contains("SCAN e\n"), "{plan}");
     })
     .await;
 }

@@ -1,6 +1,6 @@
 //! Imports that are stored in several transactions, and what others add meanwhile.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use ampout::{
     clock::Timestamp,
@@ -10,14 +10,16 @@ use ampout::{
         staged_imports::{self, Staged},
         suppressions,
     },
-    tenancy::{Scope, SystemScope},
+    tenancy::{Conn, Scope, SystemScope},
 };
-use serde_json::json;
+use sea_orm::DbBackend;
+use serde_json::{Value as Json, json};
+use testkit::wait::eventually;
 
-use super::removal::remove_all;
+use super::removal::{remove_all, waiting};
 use crate::{
     requests::recipients::import,
-    support::{Client, World, world},
+    support::{Client, World, campaign::DEADLINE, world},
 };
 
 /// More than one chunk takes.
@@ -59,7 +61,8 @@ async fn filled(w: &World, client: &Client, list: &NewImport, now: Timestamp) ->
     let key = w.state().suppression_key;
     for chunk in list.valid.chunks() {
         let add = async |scope: &Scope| staged_imports::add(scope, &key, &staged, chunk, now).await.unwrap();
-        staged = done(w, client, add).await;
+        let added = done(w, client, add).await;
+        staged.note(added);
     }
     staged
 }
@@ -146,6 +149,66 @@ async fn one_that_was_left_is_in_nobodys_way_and_is_removed() {
         assert_eq!(w.number("SELECT count(*) FROM contacts", []).await, 5_200);
         assert_eq!(revealed(&w, &w.alice, &next, &list).await.record_count, 2_600);
         assert_eq!(revealed(&w, &w.bob, &other, &theirs).await.record_count, 2_600);
+    })
+    .await;
+}
+
+/// On PostgreSQL, where the two run at once: what is not committed cannot be freed.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_import_waits_for_a_chunk_and_takes_what_it_needs_of_it() {
+    world(|w| async move {
+        if w.db().backend() != DbBackend::Postgres {
+            return;
+        }
+        let list = list(0..ROWS);
+        let staged = begun(&w, &w.alice, Timestamp::now()).await.unwrap();
+        let key = w.state().suppression_key;
+        let tx = Arc::new(w.db().begin().await.unwrap());
+        let scope = SystemScope::new(Conn::Tx(Arc::clone(&tx))).account(w.alice.account_id.parse().unwrap());
+        staged_imports::add(&scope, &key, &staged, &list.valid.chunks()[0], Timestamp::now()).await.unwrap();
+        drop(scope);
+        let ending = async {
+            eventually(DEADLINE, || async { (waiting(&w).await == 1).then_some(()) }).await.unwrap();
+            tx.commit_shared().await.unwrap();
+        };
+        // The list is never seen.
+        let seventh = email(7);
+        let one = [seventh.as_str()];
+        let other = async { tokio::join!(import(&w.alice, &one), ending).0 };
+        let made = tokio::time::timeout(DEADLINE, other).await.unwrap();
+        assert_eq!(made["record_count"], 1, "{made}");
+        assert_eq!(contacts(&w.alice, 7).await, 1);
+        assert_eq!(w.bob.seen("/contact_imports").await, json!([]));
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_list_is_imported_again_while_the_one_before_is_removed() {
+    world(|w| async move {
+        let rows = |down: bool| {
+            let mut numbers: Vec<usize> = (0..ROWS).collect();
+            if down {
+                numbers.reverse();
+            }
+            let contacts: Vec<Json> = numbers.into_iter().map(|n| json!({ "email": email(n) })).collect();
+            json!({ "contact_import": { "name": "again", "contacts": contacts } })
+        };
+        w.bob.made("/contact_imports", &rows(false)).await;
+        for down in [true, false, true] {
+            let made = w.alice.made("/contact_imports", &rows(down)).await;
+            assert_eq!(made["record_count"], ROWS, "{made}");
+            let path = format!("/contact_imports/{}", made["id"].as_str().unwrap());
+            w.alice.delete(&path).await.assert_status_ok();
+            let body = rows(!down);
+            let (again, ()) = tokio::join!(w.alice.made("/contact_imports", &body), remove_all(&w));
+            assert_eq!(again["record_count"], ROWS, "{again}");
+            let path = format!("/contact_imports/{}", again["id"].as_str().unwrap());
+            w.alice.delete(&path).await.assert_status_ok();
+            remove_all(&w).await;
+        }
+        let left = i64::try_from(ROWS).unwrap();
+        assert_eq!(w.number("SELECT count(*) FROM contacts", []).await, left);
     })
     .await;
 }

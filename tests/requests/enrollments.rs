@@ -149,7 +149,7 @@ async fn an_unsubscribe_is_kept_of_who_had_answered_or_bounced_and_told_of_the_o
             let enrollment =
                 world.ids("SELECT id FROM enrollments WHERE campaign_id = $1", [(*campaign).into()]).await[0];
             in_transaction(&world, async |scope| {
-                stop_one(scope, enrollment, stop, STOPPED_AT).await.unwrap()
+                stop_one(scope, enrollment, stop, STOPPED_AT).await.unwrap();
             })
             .await;
         }
