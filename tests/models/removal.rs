@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use ampout::{
     clock::Timestamp,
-    models::removal::remove_some,
+    models::{removal::remove_some, suppressions},
     tenancy::{Conn, SystemScope},
 };
 use sea_orm::{ConnectionTrait, DbBackend};
@@ -217,6 +217,34 @@ async fn what_a_campaign_has_besides_goes_in_transactions_of_one_size_too() {
             assert_eq!(count(&w, table).await, 1, "{table}");
         }
         assert_eq!(count(&w, "contacts").await, 3_000);
+    })
+    .await;
+}
+
+/// On PostgreSQL: an import that frees addresses locks contacts in their order, a removal in that of their ids.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_removal_waits_for_whoever_may_free_the_same_addresses() {
+    world(|w| async move {
+        if w.db().backend() != DbBackend::Postgres {
+            return;
+        }
+        let import = w.import(&w.alice, 3, "a.example").await;
+        w.import(&w.bob, 3, "a.example").await;
+        w.alice.delete(&format!("/contact_imports/{import}")).await.assert_status_ok();
+        let tx = Arc::new(w.db().begin().await.unwrap());
+        let scope = SystemScope::new(Conn::Tx(Arc::clone(&tx))).account(w.alice.account_id.parse().unwrap());
+        suppressions::share_addresses(&scope).await.unwrap();
+        drop(scope);
+        let removal = tokio::spawn({
+            let w = w.clone();
+            async move { remove_all(&w).await }
+        });
+        eventually(DEADLINE, || async { (waiting(&w).await == 1).then_some(()) }).await.unwrap();
+        let locked = "SELECT count(*) FROM (SELECT 1 FROM contacts FOR UPDATE SKIP LOCKED) free";
+        assert_eq!(w.number(locked, []).await, 6, "nothing is locked yet");
+        tx.commit_shared().await.unwrap();
+        tokio::time::timeout(DEADLINE, removal).await.unwrap().unwrap();
+        assert_eq!(count(&w, "contacts").await, 3);
     })
     .await;
 }
