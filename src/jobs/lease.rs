@@ -115,11 +115,12 @@ pub(super) async fn complete(db: &Db, claim: &Claim) -> Result<Fenced, DbErr> {
     sql::write(db, &text, [claim.id.into(), claim.token.into()]).await.map(Fenced::from_rows)
 }
 
-/// The turn is over: back in the queue, behind what is due, as if it had not been tried.
+/// The turn is over: back in the queue, behind what is due, as if it had not been tried. A microsecond behind what was stored in
+/// the same tick of the clock, which is a millisecond on SQLite.
 pub(super) async fn give_back(db: &Db, claim: &Claim) -> Result<Fenced, DbErr> {
     let now = sql::now(db.pool());
     let text = format!(
-        "UPDATE jobs SET status = 'queued', run_at = {now}, attempts = attempts - 1, lease_token = NULL, \
+        "UPDATE jobs SET status = 'queued', run_at = {now} + 1, attempts = attempts - 1, lease_token = NULL, \
          locked_until = NULL, updated_at = {now} WHERE id = $1 AND lease_token = $2 AND status = 'processing'"
     );
     sql::write(db, &text, [claim.id.into(), claim.token.into()]).await.map(Fenced::from_rows)
