@@ -108,11 +108,10 @@ async fn a_job_that_cannot_be_given_up_for_silence_holds_up_the_others_for_a_whi
         let id = stored(&world, 3).await;
         abandon(&world, id).await;
         let mut called = gated(&queue, "Other", Act::Succeed, Arc::new(Semaphore::new(1))).await;
+        enqueue_on(&world.ctx.db, ampout::jobs::Job::new("Other", json!(1))).await.unwrap();
         let stop = CancellationToken::new();
         let running = queue.run_until(world.db(), stop.clone());
-        let other = ampout::jobs::Job::new("Other", json!(1));
         let next = async {
-            enqueue_on(&world.ctx.db, other).await.unwrap();
             let called = tokio::time::timeout(4 * DEADLINE, called.recv()).await;
             assert_eq!(called.expect("the silence has no end"), Some(json!(1)));
         };
