@@ -236,3 +236,41 @@ async fn a_twin_of_another_process_waits_for_its_lock_without_a_connection() {
     })
     .await;
 }
+
+/// A list, short or long, is looked at before its transaction begins: its key has the first word all the same.
+#[tokio::test]
+async fn a_list_answers_to_its_key_whatever_its_length_and_whether_or_not_it_can_be_imported() {
+    world(|w| async move {
+        let list = |from: usize, to: usize| {
+            let contacts: Vec<Value> =
+                (from..to).map(|n| json!({ "email": format!("p{n}@x.example") })).collect();
+            json!({ "contact_import": { "name": "list", "contacts": contacts } })
+        };
+        let post = async |key: &str, body: &Value| {
+            request(&w, Method::POST, "/contact_imports", key).json(body).await
+        };
+        let bodies = [("short", list(0, 3), 201), ("long", list(3, 2_700), 201), ("wrong", list(0, 0), 422)];
+        for (key, body, status) in &bodies {
+            let (first, again) = (post(key, body).await, post(key, body).await);
+            for answer in [&first, &again] {
+                assert_eq!(answer.status_code().as_u16(), *status, "{key}: {}", answer.text());
+            }
+            assert_eq!(
+                (replayed(&first), replayed(&again), first.text()),
+                (false, true, again.text()),
+                "{key}"
+            );
+        }
+        for (key, ..) in &bodies {
+            for (_, other, _) in bodies.iter().filter(|(of, ..)| of != key) {
+                let answer = post(key, other).await;
+                let refused: Value = answer.json();
+                assert_eq!(refused["code"], "idempotency_conflict", "{key}: {refused}");
+            }
+        }
+        let stored = "SELECT count(*) FROM contact_imports";
+        assert_eq!(w.number(stored, []).await, 2, "what was answered before is not stored, not even hidden");
+        assert_eq!(w.bob.seen("/contact_imports").await, json!([]));
+    })
+    .await;
+}
