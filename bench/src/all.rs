@@ -40,7 +40,7 @@ struct Benchmark {
 type Row = (&'static str, &'static str, &'static str, &'static str);
 
 /// In the order of their weight.
-const BENCHMARKS: [Benchmark; 14] = [
+const BENCHMARKS: [Benchmark; 15] = [
     Benchmark {
         name: "campaign",
         command: &["ceiling", "--messages", "20000"],
@@ -164,6 +164,18 @@ const BENCHMARKS: [Benchmark; 14] = [
             ("… the most memory", "flat", "peak_rss_mib", " MiB"),
             ("… CPU of a row, the application's", "", "cpu_us_per_row", " µs"),
             ("… with the database's", "", "with_database", " µs"),
+        ],
+    },
+    Benchmark {
+        name: "list",
+        command: &["list", "--contacts", "50000"],
+        small: "5000",
+        once: false,
+        rows: &[
+            ("contacts of a list of 50,000 in JSON", "", "contacts_per_second", "/s"),
+            ("… what another account's write waits before", "", "before.wait_ms", " ms"),
+            ("… and meanwhile", "", "meanwhile.wait_ms", " ms"),
+            ("… and meanwhile at the most", "≤ 500 ms", "meanwhile.longest_wait_ms", " ms"),
         ],
     },
     Benchmark {

@@ -22,6 +22,7 @@ mod import;
 mod invariants;
 mod kill;
 mod limits;
+mod list;
 mod mail;
 mod memory;
 mod people;
@@ -72,6 +73,8 @@ enum What {
     Webhooks(webhooks::Arguments),
     /// A table of contacts, uploaded and imported.
     Import(import::Arguments),
+    /// A list of contacts in one request, and what another account notices of it.
+    List(list::Arguments),
     /// An import enrolled in a campaign and dispatched.
     Enroll(enroll::Arguments),
     /// Requests to the API.
@@ -103,6 +106,7 @@ async fn start(arguments: &Arguments) -> Result<App, Error> {
         | What::Limits
         | What::Webhooks(_)
         | What::Import(_)
+        | What::List(_)
         | What::Enroll(_)
         | What::Requests(_)
         | What::Soak(_)
@@ -116,6 +120,7 @@ async fn start(arguments: &Arguments) -> Result<App, Error> {
         What::Soak(_) => (soak::LANES, &soak::VARIABLES),
         What::Webhooks(_)
         | What::Import(_)
+        | What::List(_)
         | What::Enroll(_)
         | What::Requests(_)
         | What::Growth(_)
@@ -138,6 +143,7 @@ async fn measure(what: What, app: &mut App) -> Result<(), Error> {
         What::Limits => limits::measure(app).await,
         What::Webhooks(webhooks) => webhooks::measure(webhooks, app).await,
         What::Import(import) => import::measure(import, app).await,
+        What::List(list) => list::measure(list, app).await,
         What::Enroll(enroll) => enroll::measure(enroll, app).await,
         What::Requests(requests) => requests::measure(requests, app).await,
         What::Soak(soak) => soak::measure(soak, app).await,

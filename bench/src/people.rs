@@ -17,13 +17,23 @@ use crate::app::App;
 
 /// Spreads numbers over all of 32 bits without a repetition (Knuth's multiplicative hash; the factor is odd).
 const SPREAD: u32 = 2_654_435_761;
+/// The people are at so many companies.
+const DOMAINS: u32 = 1_000;
 
 /// Signs up; answers a caller with its key, and the key.
 ///
 /// # Errors
 /// A call that failed.
 pub async fn sign_up(api: Api) -> Result<(Api, String), Error> {
-    let account = api.post("/signup", &json!({ "email": "bench@example.com" })).await?;
+    sign_up_as(api, "bench@example.com").await
+}
+
+/// The same under this address.
+///
+/// # Errors
+/// A call that failed.
+pub async fn sign_up_as(api: Api, email: &str) -> Result<(Api, String), Error> {
+    let account = api.post("/signup", &json!({ "email": email })).await?;
     let key = text(&account, "/api_key/plaintext")?;
     Ok((api.with_key(key.clone()), key))
 }
@@ -36,14 +46,27 @@ pub fn table(rows: u64) -> Result<String, Error> {
     let mut table = String::with_capacity(usize::try_from(rows)?.saturating_mul(96));
     table.push_str("email,first_name,last_name,company,city\n");
     for n in 0..u32::try_from(rows)? {
-        let name = n.wrapping_mul(SPREAD);
-        let domain = n % 1_000;
-        writeln!(
-            table,
-            "{name:08x}.person@example-{domain}.com,First{n},Last{n},Company {domain},City {domain}"
-        )?;
+        let (email, domain) = (address(n), n % DOMAINS);
+        writeln!(table, "{email},First{n},Last{n},Company {domain},City {domain}")?;
     }
     Ok(table)
+}
+
+/// The same people as a list in JSON: what `POST /contact_imports` takes.
+pub fn list(rows: u32) -> Value {
+    let person = |n: u32| {
+        let domain = n % DOMAINS;
+        json!({
+            "email": address(n), "first_name": format!("First{n}"), "last_name": format!("Last{n}"),
+            "company": format!("Company {domain}"), "custom": { "city": format!("City {domain}") },
+        })
+    };
+    json!({ "contact_import": { "name": "Bench", "contacts": (0..rows).map(person).collect::<Vec<_>>() } })
+}
+
+fn address(n: u32) -> String {
+    let (name, domain) = (n.wrapping_mul(SPREAD), n % DOMAINS);
+    format!("{name:08x}.person@example-{domain}.com")
 }
 
 /// A table of so many bytes whose rows are as long as they may be: 50 fields of their own, of 10,000 characters each. The
