@@ -122,12 +122,17 @@ pub async fn disable(
     if credential.disabled_at.is_some() {
         return Ok(None);
     }
-    let credential =
-        Model { disabled_at: Some(at), disabled_reason: Some(reason.as_str().to_owned()), ..credential };
+    let credential = Model {
+        disabled_at: Some(at),
+        disabled_reason: Some(reason.as_str().to_owned()),
+        wake_at: None,
+        ..credential
+    };
     scope
         .update::<Entity>()
         .col_expr(Column::DisabledAt, Expr::value(at))
         .col_expr(Column::DisabledReason, Expr::value(reason.as_str()))
+        .col_expr(Column::WakeAt, Expr::value(None::<Timestamp>))
         .filter(Column::Id.eq(id))
         .exec(&scope.db())
         .await?;

@@ -10,6 +10,7 @@ use ampout::{
     },
     tenancy::SystemScope,
 };
+use serde_json::json;
 use testkit::sink::Sink;
 use uuid::Uuid;
 
@@ -34,8 +35,8 @@ async fn lanes_of(w: &World) -> (Lane, Lane) {
 }
 
 async fn hold(w: &World, lane: &Lane, process: Uuid) {
-    let held = "UPDATE smtp_credentials SET holder = $1, wake_at = 0 WHERE id = $2";
-    assert_eq!(w.sql(held, [process.into(), lane.credential_id.into()]).await, 1);
+    let held = "UPDATE smtp_credentials SET holder = $1, wake_at = 0, failures = $2 WHERE id = $3";
+    assert_eq!(w.sql(held, [process.into(), lane.failures.into(), lane.credential_id.into()]).await, 1);
 }
 
 async fn leave(w: &World, lane: &Lane, process: Uuid, rest: Rest, served: bool) {
@@ -201,6 +202,66 @@ async fn failures_are_counted_up_in_trouble_and_forgotten_when_the_server_serves
     .await;
 }
 
+/// A wrong host, say, while its lane tries it once more, or rests because of it.
+#[tokio::test]
+async fn a_sender_that_is_corrected_is_tried_again_at_once() {
+    world(|w| async move {
+        let ((mine, theirs), process) = (lanes_of(&w).await, Uuid::now_v7());
+        let later = Timestamp::from_micros(Timestamp::now().micros() + HOUR);
+        let path = format!("/campaigns/{}/smtp_credentials/{}", mine.campaign_id, mine.credential_id);
+        let change = async |fields: serde_json::Value| {
+            w.alice.patch(&path, &json!({"smtp_credential": fields})).await.assert_status_ok()
+        };
+        let correct = async || change(json!({"smtp_password": "again"})).await;
+        let rests = async |lane: &Lane| {
+            let from = of_row(&w, lane, "next_send_at").await.max(of_row(&w, lane, "wake_at").await);
+            (of_row(&w, lane, "failures").await, from > Timestamp::now().micros())
+        };
+        for lane in [&mine, &theirs] {
+            hold(&w, lane, process).await;
+            leave(&w, lane, process, Rest::Trouble(later), false).await;
+        }
+        change(json!({"label": "another"})).await;
+        assert_eq!(rests(&mine).await, (4, true), "what failed is as it was");
+        correct().await;
+        assert_eq!((rests(&mine).await, rests(&theirs).await), ((0, false), (4, true)), "while it rested");
+        for served in [false, true] {
+            hold(&w, &mine, process).await;
+            correct().await;
+            leave(&w, &mine, process, Rest::Trouble(later), served).await;
+            assert_eq!(rests(&mine).await, (0, false), "while it was at work, served: {served}");
+        }
+        hold(&w, &mine, process).await;
+        correct().await;
+        leave(&w, &mine, process, Rest::UntilDue, false).await;
+        assert_eq!(of_row(&w, &mine, "failures").await, 0);
+    })
+    .await;
+}
+
+/// A rest that failures made is over with them, a pause between messages is not.
+#[tokio::test]
+async fn a_correction_shortens_no_pause_between_messages() {
+    world(|w| async move {
+        let (mine, theirs) = lanes_of(&w).await;
+        w.sql("UPDATE campaigns SET min_wait_seconds = 60, max_wait_seconds = 60", []).await;
+        let path = format!("/campaigns/{}/smtp_credentials/{}", mine.campaign_id, mine.credential_id);
+        let body = json!({"smtp_credential": {"smtp_password": "again"}});
+        let before = Timestamp::now().micros();
+        let set = "UPDATE smtp_credentials SET next_send_at = $1, failures = $2";
+        for (pause, failures) in [(HOUR, 0), (30 * SECOND, 1), (HOUR, 1)] {
+            w.sql(set, [(before + pause).into(), failures.into()]).await;
+            w.alice.patch(&path, &body).await.assert_status_ok();
+            let (left, now) = (of_row(&w, &mine, "next_send_at").await, Timestamp::now().micros());
+            let longest = before + 60 * SECOND..=now + 60 * SECOND;
+            let kept = left == before + pause;
+            assert_eq!((kept, longest.contains(&left)), (pause < 60 * SECOND || failures == 0, !kept));
+            assert_eq!(of_row(&w, &theirs, "next_send_at").await, before + pause);
+        }
+    })
+    .await;
+}
+
 /// The answer to the first time may have been lost, and the credential enabled since.
 #[tokio::test]
 async fn a_lane_that_is_no_longer_held_is_not_closed_again() {
@@ -244,6 +305,32 @@ async fn lanes_that_are_awake_are_taken_but_for_those_that_are_being_left() {
         assert_eq!(take(9, &[mine.credential_id]).await, [theirs.credential_id]);
         w.sql("UPDATE smtp_credentials SET wake_at = NULL", []).await;
         assert!(take(9, &[]).await.is_empty());
+    })
+    .await;
+}
+
+/// Alice's lane fails and waits longest; bob's serves.
+#[tokio::test]
+async fn lanes_that_fail_share_the_room_with_the_others_and_are_left_where_their_account_is_crowded() {
+    world(|w| async move {
+        let (mine, theirs) = lanes_of(&w).await;
+        let (failing, serving) = (mine.credential_id, theirs.credential_id);
+        let fail = "UPDATE smtp_credentials SET failures = 3, wake_at = 0 WHERE id = $1";
+        w.sql(fail, [failing.into()]).await;
+        let take = async |all: usize, crowded: &[Uuid]| {
+            let (room, now) = (Room { all, failing: all, crowded: crowded.to_vec() }, Timestamp::now());
+            let taken = lanes::acquire(&w.db(), Uuid::now_v7(), &room, &[], now).await.unwrap();
+            w.sql("UPDATE smtp_credentials SET holder = NULL", []).await;
+            taken.iter().map(|lane| lane.credential_id).collect::<Vec<_>>()
+        };
+        assert_eq!(take(1, &[]).await, [failing], "it waits longest, and there is room for one");
+        assert_eq!(take(9, &[]).await, [serving, failing]);
+        assert_eq!(take(9, &[mine.account_id]).await, [serving], "its account has its part already");
+        assert_eq!(
+            take(9, &[theirs.account_id]).await,
+            [serving, failing],
+            "one that serves is taken all the same"
+        );
     })
     .await;
 }

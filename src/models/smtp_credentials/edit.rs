@@ -1,14 +1,14 @@
 //! Making, changing and deleting credentials on their owner's behalf. All of it under the campaign's lock, which comes
 //! before the credential's.
 
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, time::Duration};
 
 use sea_orm::{ActiveValue::Set, ColumnTrait, PaginatorTrait, QueryFilter};
 use uuid::Uuid;
 
 use super::{
     ActiveModel, Column, CredentialChanges, Entity, ImapChange, MOST_CREDENTIALS, Model, NewCredential,
-    enabled_of, imap_password_place, smtp_password_place, wake_lanes,
+    Tried, enabled_of, imap_password_place, smtp_password_place, wake_lanes,
 };
 use crate::{
     clock::{Timestamp, new_id},
@@ -120,8 +120,8 @@ pub async fn lock(scope: &Scope, campaign_id: Uuid, id: Uuid) -> ApiResult<(camp
     Ok((campaign, row))
 }
 
-/// Changes a credential that was read under [`lock`]. Its lane is looked at again, since what it waited for (a server
-/// that was wrong, a limit that was too low) may be gone.
+/// Changes a credential that was read under [`lock`]. Its lane is looked at again, since what it waited for (a limit that
+/// was too low) may be gone. What a server had against it is forgotten where that is another now.
 ///
 /// # Errors
 /// What the database refuses.
@@ -133,14 +133,25 @@ pub async fn change(
     changes: CredentialChanges,
     now: Timestamp,
 ) -> ApiResult<()> {
-    let columns = to_columns(sealer, row, changes);
-    scope.save::<Entity>(row.id, columns).await?;
+    scope.save::<Entity>(row.id, to_columns(sealer, row, changes)).await?;
     let changed = scope.get::<Entity>(row.id).await?;
+    if !Tried::by(row).is(&changed) {
+        let next_send_at = Set(rested(campaign, row, now));
+        let forgotten = ActiveModel { failures: Set(0), next_send_at, ..Default::default() };
+        scope.save::<Entity>(row.id, forgotten).await?;
+    }
     // The other lanes of the campaign before the mailbox, which is the last in the order of locks.
     if campaign.status == CampaignStatus::Active {
         wake_lanes(scope, campaign.id, now).await?;
     }
     mailboxes::follow(scope, row, &changed, now).await
+}
+
+/// From when on it may send where its failures are forgotten: a rest that they made is over, a pause between messages is
+/// not. The two share a column, and no pause is longer than the longest that the campaign has now.
+fn rested(campaign: &campaigns::Model, row: &Model, now: Timestamp) -> Timestamp {
+    let longest = Duration::from_secs(campaign.max_wait_seconds.unsigned_abs().into());
+    if row.failures == 0 { row.next_send_at } else { row.next_send_at.min(now.plus(longest)) }
 }
 
 fn to_columns(sealer: &Sealer, row: &Model, changes: CredentialChanges) -> ActiveModel {
@@ -155,7 +166,7 @@ fn to_columns(sealer: &Sealer, row: &Model, changes: CredentialChanges) -> Activ
         daily_limit,
         imap,
     } = changes;
-    let mut to = ActiveModel { failures: Set(0), ..Default::default() };
+    let mut to = ActiveModel::default();
     let place = smtp_password_place(row.account_id, row.id);
     put(&mut to.label, label);
     put(&mut to.smtp_host, smtp_host);
@@ -218,11 +229,13 @@ pub async fn reenable(scope: &Scope, campaign_id: Uuid, id: Uuid, now: Timestamp
     if row.disabled_at.is_none() {
         return Ok(row);
     }
+    let next_send_at = rested(&campaign, &row, now);
     let enabled = ActiveModel {
         enabled_at: Set(now),
         disabled_at: Set(None),
         disabled_reason: Set(None),
         failures: Set(0),
+        next_send_at: Set(next_send_at),
         ..Default::default()
     };
     scope.save::<Entity>(id, enabled).await?;
@@ -230,5 +243,5 @@ pub async fn reenable(scope: &Scope, campaign_id: Uuid, id: Uuid, now: Timestamp
     if campaign.status == CampaignStatus::Active {
         wake_lanes(scope, campaign_id, now).await?;
     }
-    Ok(Model { enabled_at: now, disabled_at: None, disabled_reason: None, failures: 0, ..row })
+    Ok(Model { enabled_at: now, disabled_at: None, disabled_reason: None, failures: 0, next_send_at, ..row })
 }

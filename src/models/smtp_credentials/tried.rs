@@ -22,9 +22,14 @@ impl Tried {
         Self(digest.finalize().into())
     }
 
+    /// What would be tried by this credential.
+    pub fn by(credential: &Model) -> Self {
+        let Model { smtp_host, smtp_port, smtp_username, smtp_password, from_email, .. } = credential;
+        Self::of(smtp_host, *smtp_port, smtp_username, smtp_password, from_email)
+    }
+
     /// Whether the credential is still what was tried.
     pub fn is(self, now: &Model) -> bool {
-        let Model { smtp_host, smtp_port, smtp_username, smtp_password, from_email, .. } = now;
-        self == Self::of(smtp_host, *smtp_port, smtp_username, smtp_password, from_email)
+        self == Self::by(now)
     }
 }

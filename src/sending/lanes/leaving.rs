@@ -35,7 +35,7 @@ pub async fn release(
         hold_campaign(system, lane.campaign_id).await?;
         let now = Timestamp::now();
         let scope = system.account(lane.account_id);
-        let rest = unless_corrected(&scope, lane, *rest, now).await?;
+        let rest = unless_corrected(&scope, process, lane, *rest, now).await?;
         let left = leave(system, process, lane, (&rest, served), fresh, now).await?;
         match rest {
             // Left before, and the answer was lost: it may have been enabled again since.
@@ -58,14 +58,26 @@ pub async fn release(
     .await
 }
 
-/// A sender that was corrected while its server refused what it was before is tried again. Whoever corrects it locks its
-/// campaign, which is locked here.
-async fn unless_corrected(scope: &Scope, lane: &Lane, rest: Rest, now: Timestamp) -> Result<Rest, DbErr> {
-    let Rest::Closed { tried, .. } = rest else { return Ok(rest) };
+/// A sender that was corrected while its server refused or failed what it was before is tried again. Whoever corrects it
+/// locks its campaign, which is locked here, and forgets its failures.
+async fn unless_corrected(
+    scope: &Scope,
+    process: Uuid,
+    lane: &Lane,
+    rest: Rest,
+    now: Timestamp,
+) -> Result<Rest, DbErr> {
+    if matches!(rest, Rest::UntilDue | Rest::Pause(_)) {
+        return Ok(rest);
+    }
     let row = scope.find::<smtp_credentials::Entity>().filter(Column::Id.eq(lane.credential_id));
-    let corrected = row.one(&scope.db()).await?.is_some_and(|row| !tried.is(&row));
+    let corrected = row.one(&scope.db()).await?.is_some_and(|row| match rest {
+        Rest::Closed { tried, .. } => !tried.is(&row),
+        Rest::Trouble(_) => row.holder == Some(process) && row.failures != lane.failures,
+        Rest::UntilDue | Rest::Pause(_) => false,
+    });
     if corrected {
-        tracing::info!(lane = %lane.credential_id, "a credential was corrected while it was refused");
+        tracing::info!(lane = %lane.credential_id, "a credential was corrected while it was tried");
     }
     Ok(if corrected { Rest::Pause(now) } else { rest })
 }
@@ -78,7 +90,8 @@ pub(in crate::sending) async fn hold_campaign(system: &SystemScope, campaign_id:
 }
 
 /// The lane's row as it is left; answers whether it was still held. The pause that a mark stored is never shortened: a lane
-/// in trouble may have sent what it marked.
+/// in trouble may have sent what it marked. Failures that were forgotten meanwhile do not come back, and of a credential
+/// that is disabled or deleted nobody looks at the lane.
 async fn leave(
     system: &SystemScope,
     process: Uuid,
@@ -101,9 +114,18 @@ async fn leave(
     let left = system
         .execute(
             "UPDATE smtp_credentials SET holder = NULL, \
-             wake_at = CASE WHEN $4 < next_send_at THEN next_send_at ELSE $3 END, \
-             next_send_at = CASE WHEN $4 > next_send_at THEN $4 ELSE next_send_at END, failures = $5 WHERE id = $1 AND holder = $2",
-            [lane.credential_id.into(), process.into(), wake.into(), next_send.into(), failures.into()],
+             wake_at = CASE WHEN disabled_at IS NOT NULL OR deleted_at IS NOT NULL THEN NULL \
+                 WHEN $4 < next_send_at THEN next_send_at ELSE $3 END, \
+             next_send_at = CASE WHEN $4 > next_send_at THEN $4 ELSE next_send_at END, \
+             failures = CASE WHEN failures = $6 THEN $5 ELSE failures END WHERE id = $1 AND holder = $2",
+            [
+                lane.credential_id.into(),
+                process.into(),
+                wake.into(),
+                next_send.into(),
+                failures.into(),
+                lane.failures.into(),
+            ],
         )
         .await?;
     if left == 0 {
