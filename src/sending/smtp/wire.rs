@@ -53,9 +53,14 @@ impl Wire {
     }
 
     /// Whether everything read was also asked for. Bytes ahead of a question are a server out of step, or
-    /// somebody who wrote into the clear part of the conversation (STARTTLS injection, CVE-2011-0411).
+    /// somebody who wrote into the clear part of the conversation (STARTTLS injection, CVE-2011-0411). What TLS has taken
+    /// in and not given out yet counts too, and so does its goodbye.
     pub(super) fn is_in_step(&self) -> bool {
-        self.io.buffer().is_empty()
+        let waits = match self.stream() {
+            Either::Left(_) => true,
+            Either::Right(tls) => tls.get_ref().1.wants_read(),
+        };
+        waits && self.io.buffer().is_empty()
     }
 
     /// [`Self::is_in_step`], and nothing has come since the last read: no goodbye, no end. It takes one look at the socket.
@@ -123,5 +128,72 @@ where
         if !line.more {
             return Ok(Reply::new(line.code, lines));
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+    use std::sync::Arc;
+
+    use rustls::pki_types::{CertificateDer, pem::PemObject as _};
+    use testkit::sink::Identity;
+    use tokio::net::TcpListener;
+    use tokio_rustls::server::TlsStream;
+
+    use super::*;
+    use crate::net::{DialPolicy, resolve::scripted::ScriptedDns};
+
+    /// A reply that fills the buffer, another behind it, or none: then the end.
+    #[tokio::test]
+    async fn what_tls_has_taken_in_was_not_asked_for_either() {
+        let full = format!("250-{}\r\n250 ok\r\n", "x".repeat(READ_BUFFER - 14));
+        for (first, more) in [(full.as_str(), "221 bye\r\n"), ("250 ok\r\n", "")] {
+            let (mut wire, mut tls) = joined().await;
+            tls.write_all(first.as_bytes()).await.unwrap();
+            tls.flush().await.unwrap();
+            tls.write_all(more.as_bytes()).await.unwrap();
+            tls.flush().await.unwrap();
+            if more.is_empty() {
+                tls.shutdown().await.unwrap();
+            }
+            assert!(wire.is_in_step() && !wire.is_quiet());
+            assert_eq!(wire.read_reply().await.unwrap().code(), 250);
+            assert!(!wire.is_quiet(), "{} bytes and {more:?}", first.len());
+            assert!(!more.is_empty() || !wire.is_in_step());
+        }
+    }
+
+    #[tokio::test]
+    async fn a_server_that_waits_is_quiet() {
+        let (mut wire, mut tls) = joined().await;
+        assert!(wire.is_in_step() && wire.is_quiet());
+        tls.write_all(b"250 ok\r\n").await.unwrap();
+        tls.flush().await.unwrap();
+        assert_eq!(wire.read_reply().await.unwrap().code(), 250);
+        assert!(wire.is_in_step() && wire.is_quiet());
+    }
+
+    /// Both ends of a conversation over TLS.
+    async fn joined() -> (Wire, TlsStream<TcpStream>) {
+        let identity = Identity::generate(&["127.0.0.1".to_owned()]).unwrap();
+        let root = CertificateDer::from_pem_slice(identity.ca_pem().unwrap().as_bytes()).unwrap();
+        let acceptor = identity.acceptor().unwrap();
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let policy = DialPolicy { allow_private: true, allow_plain_mail: false };
+        let dialer = Dialer::with(policy, Arc::new(ScriptedDns::default()), &[root]).unwrap();
+        let client = async {
+            let wire = Wire::new(Either::Left(TcpStream::connect(address).await.unwrap()));
+            wire.secure(&dialer, "127.0.0.1", Duration::from_secs(10)).await.unwrap()
+        };
+        let server = async { acceptor.accept(listener.accept().await.unwrap().0).await.unwrap() };
+        let (mut wire, mut tls) = tokio::join!(client, server);
+        // Tickets of TLS come behind the handshake, and are taken in with the first reply.
+        tls.write_all(b"220 hi\r\n").await.unwrap();
+        tls.flush().await.unwrap();
+        assert_eq!(wire.read_reply().await.unwrap().code(), 220);
+        (wire, tls)
     }
 }
