@@ -21,7 +21,7 @@ use sea_orm::{
 };
 
 use self::writer::Writer;
-pub use self::{sql::Sql, transaction::WriteTx};
+pub use self::{sql::Sql, transaction::WriteTx, writer::leave};
 
 /// Connections of one who writes apart: one at a time, and others in place of those that fell silent.
 const APART: u32 = 4;

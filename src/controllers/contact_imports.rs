@@ -60,12 +60,17 @@ async fn create_of_fields(
     let write = match behind.begin().await {
         Ok(write) => write,
         Err(error) => {
-            list.abandon(&state.db, account_id).await;
+            list.abandon().await;
             return Err(error);
         }
     };
-    let made = list.import(&write.scope, key).await?;
-    write.after.then(|| metrics::imported("json"));
+    let (made, hidden) = list.import(&write.scope, key).await?;
+    write.after.then(move || {
+        metrics::imported("json");
+        if let Some(hidden) = hidden {
+            hidden.note_seen();
+        }
+    });
     Ok(Created(made.into()))
 }
 

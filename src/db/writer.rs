@@ -173,8 +173,8 @@ pub(super) async fn apart<T: Send + 'static>(
     tokio::spawn(work).await.map_err(|_| lost())
 }
 
-/// [`apart`] for one who cannot wait. Without a runtime the process is at its end, and so is the transaction.
-pub(super) fn leave(work: impl Future<Output = ()> + Send + 'static) {
+/// Does it apart for one who cannot wait: what follows where something is dropped. Without a runtime the process is at its end, and so is the transaction.
+pub fn leave(work: impl Future<Output = ()> + Send + 'static) {
     if let Ok(runtime) = Handle::try_current() {
         drop(runtime.spawn(work));
     }

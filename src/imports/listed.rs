@@ -8,7 +8,7 @@ use uuid::Uuid;
 use crate::{
     clock::Timestamp,
     crypto::SuppressionKey,
-    db::Db,
+    db::{self, Db},
     errors::{ApiError, ApiResult},
     models::{
         contact_imports::{self, Model, NewImport},
@@ -26,7 +26,18 @@ const LOOK_EVERY: Duration = Duration::from_millis(50);
 /// A list on its way in.
 pub struct Listed {
     new: NewImport,
-    staged: Option<Staged>,
+    hidden: Option<Box<Hidden>>,
+}
+
+/// What was stored of a list and is not seen. Whatever ends its request before it is (an error, a roll-back, a client that went
+/// away) drops this and so gives it up: the next list of the account need not wait. To one that is seen after all, behind a
+/// commit that nobody confirmed, that does nothing.
+pub struct Hidden {
+    db: Db,
+    account_id: Uuid,
+    staged: Staged,
+    /// There is nothing to give up any more.
+    settled: bool,
 }
 
 impl Listed {
@@ -46,49 +57,81 @@ impl Listed {
     ) -> ApiResult<Self> {
         let chunks = new.valid.chunks();
         if chunks.len() <= 1 {
-            return Ok(Self { new, staged: None });
+            return Ok(Self { new, hidden: None });
         }
-        let mut staged = begin(db, account_id, &new.name).await?;
+        let staged = begin(db, account_id, &new.name).await?;
+        let mut hidden = Box::new(Hidden { db: db.clone(), account_id, staged, settled: false });
         let filled = async {
             goes_on().await?;
             for chunk in chunks {
+                let staged = &hidden.staged;
                 let add = async |system: &SystemScope| {
                     let scope = system.account(account_id);
-                    staged_imports::add(&scope, key, &staged, chunk, Timestamp::now()).await
+                    staged_imports::add(&scope, key, staged, chunk, Timestamp::now()).await
                 };
                 let added = SystemScope::in_transaction(db, add).await?;
-                staged.note(added);
+                hidden.staged.note(added);
                 points::reach("import_between_chunks");
             }
             ApiResult::Ok(())
         };
         match filled.await {
-            Ok(()) => Ok(Self { new, staged: Some(staged) }),
+            Ok(()) => Ok(Self { new, hidden: Some(hidden) }),
             Err(error) => {
-                give_up(db, account_id, &staged).await;
+                hidden.give_up().await;
                 Err(error)
             }
         }
     }
 
     /// Leaves it at that: another request has answered, or the transaction could not begin.
-    pub async fn abandon(self, db: &Db, account_id: Uuid) {
-        if let Some(staged) = &self.staged {
-            give_up(db, account_id, staged).await;
+    pub async fn abandon(self) {
+        if let Some(hidden) = self.hidden {
+            hidden.give_up().await;
         }
     }
 
-    /// Makes the import, or has it seen.
+    /// Makes the import, or has it seen. Where it had been stored before, that is answered too: to be kept until the
+    /// transaction has ended, and told when it was committed.
     ///
     /// # Errors
     /// `service_unavailable` when it took too long; what the database refuses.
-    pub async fn import(self, scope: &Scope, key: &SuppressionKey) -> ApiResult<Model> {
-        let Self { new, staged } = self;
+    pub async fn import(
+        self,
+        scope: &Scope,
+        key: &SuppressionKey,
+    ) -> ApiResult<(Model, Option<Box<Hidden>>)> {
+        let Self { new, hidden } = self;
         let now = Timestamp::now();
-        match staged {
-            Some(staged) => staged_imports::reveal(scope, key, staged, &new, now).await,
-            None => contact_imports::create(scope, key, new, now).await,
+        let made = match &hidden {
+            Some(hidden) => staged_imports::reveal(scope, key, hidden.staged.clone(), &new, now).await?,
+            None => contact_imports::create(scope, key, new, now).await?,
+        };
+        Ok((made, hidden))
+    }
+}
+
+impl Hidden {
+    /// It is seen, and that is durable.
+    pub fn note_seen(mut self) {
+        self.settled = true;
+    }
+
+    /// Gives it up, and waits for that.
+    async fn give_up(mut self) {
+        give_up(&self.db, self.account_id, &self.staged).await;
+        self.settled = true;
+    }
+}
+
+impl Drop for Hidden {
+    fn drop(&mut self) {
+        if self.settled {
+            return;
         }
+        let (db, account_id, staged) = (self.db.clone(), self.account_id, self.staged.clone());
+        // The request's transaction may be open still: this waits for its end.
+        db::leave(async move { give_up(&db, account_id, &staged).await });
     }
 }
 

@@ -130,8 +130,9 @@ pub async fn reveal(
 /// # Errors
 /// What the database refuses.
 pub async fn give_up(scope: &Scope, staged: &Staged, now: Timestamp) -> ApiResult<()> {
+    // A chunk whose commit nobody heard of may have moved it on.
     let sql =
-        "UPDATE contact_imports SET deleted_at = $4 WHERE account_id = $1 AND id = $2 AND deleted_at = $3";
+        "UPDATE contact_imports SET deleted_at = $4 WHERE account_id = $1 AND id = $2 AND deleted_at >= $3";
     let values = [staged.import.id.into(), staged.deleted_at.micros().into(), now.micros().into()];
     scope.execute(sql, values).await?;
     Ok(())

@@ -8,6 +8,7 @@ mod mailboxes;
 mod migrations;
 pub mod removal;
 mod sqlite;
-mod staged;
+pub mod staged;
+mod staged_refused;
 mod together;
 mod transactions;

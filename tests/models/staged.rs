@@ -19,14 +19,14 @@ use testkit::wait::eventually;
 use super::removal::{remove_all, waiting};
 use crate::{
     requests::recipients::import,
-    support::{Client, World, campaign::DEADLINE, world},
+    support::{Client, World, campaign::DEADLINE, held::Held, world},
 };
 
 /// More than one chunk takes.
-const ROWS: usize = 2_600;
+pub const ROWS: usize = 2_600;
 
 /// An import of these rows.
-fn list(numbers: impl Iterator<Item = usize>) -> NewImport {
+pub fn list(numbers: impl Iterator<Item = usize>) -> NewImport {
     let given = numbers.map(|n| GivenContact { email: Some(email(n)), ..GivenContact::default() });
     let valid = given.map(|row| row.check().unwrap()).collect();
     NewImport {
@@ -37,12 +37,12 @@ fn list(numbers: impl Iterator<Item = usize>) -> NewImport {
     }
 }
 
-fn email(n: usize) -> String {
+pub fn email(n: usize) -> String {
     format!("person-{n:05}@example.com")
 }
 
 /// Does it in a transaction of its own on the account's data.
-async fn done<T>(w: &World, client: &Client, work: impl AsyncFnOnce(&Scope) -> T) -> T {
+pub async fn done<T>(w: &World, client: &Client, work: impl AsyncFnOnce(&Scope) -> T) -> T {
     let account = client.account_id.parse().unwrap();
     let db = w.db();
     let done = SystemScope::in_transaction(&db, async |system: &SystemScope| {
@@ -51,12 +51,12 @@ async fn done<T>(w: &World, client: &Client, work: impl AsyncFnOnce(&Scope) -> T
     done.await.unwrap()
 }
 
-async fn begun(w: &World, client: &Client, now: Timestamp) -> Option<Staged> {
+pub async fn begun(w: &World, client: &Client, now: Timestamp) -> Option<Staged> {
     done(w, client, async |scope| staged_imports::begin(scope, "staged", now).await.unwrap()).await
 }
 
 /// Stores all of the list, at that time.
-async fn filled(w: &World, client: &Client, list: &NewImport, now: Timestamp) -> Staged {
+pub async fn filled(w: &World, client: &Client, list: &NewImport, now: Timestamp) -> Staged {
     let mut staged = begun(w, client, now).await.unwrap();
     let key = w.state().suppression_key;
     for chunk in list.valid.chunks() {
@@ -67,7 +67,7 @@ async fn filled(w: &World, client: &Client, list: &NewImport, now: Timestamp) ->
     staged
 }
 
-async fn revealed(w: &World, client: &Client, staged: &Staged, list: &NewImport) -> Model {
+pub async fn revealed(w: &World, client: &Client, staged: &Staged, list: &NewImport) -> Model {
     let key = w.state().suppression_key;
     let reveal = async |scope: &Scope| {
         staged_imports::reveal(scope, &key, staged.clone(), list, Timestamp::now()).await.unwrap()
@@ -75,7 +75,7 @@ async fn revealed(w: &World, client: &Client, staged: &Staged, list: &NewImport)
     done(w, client, reveal).await
 }
 
-async fn contacts(client: &Client, n: usize) -> usize {
+pub async fn contacts(client: &Client, n: usize) -> usize {
     client.seen(&format!("/contacts?email={}", email(n))).await.as_array().unwrap().len()
 }
 
@@ -105,6 +105,27 @@ async fn nothing_of_it_is_there_until_it_is_complete_and_then_all() {
         assert!(left[0]["unsubscribed_at"].is_string(), "{left}");
         assert_eq!(w.bob.seen("/contact_imports").await, json!([]));
         assert_eq!(contacts(&w.bob, 0).await, 0);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn who_unsubscribed_before_a_list_comes_stays_so_in_it() {
+    world(|w| async move {
+        let (mine, theirs) = (list(0..3), list(0..3));
+        let (key, before) = (w.state().suppression_key, email(1));
+        let leave = async |scope: &Scope| {
+            suppressions::unsubscribe(scope, &key, &before, Timestamp::now()).await.unwrap();
+        };
+        done(&w, &w.alice, leave).await;
+        for (client, list) in [(&w.alice, &mine), (&w.bob, &theirs)] {
+            let staged = filled(&w, client, list, Timestamp::now()).await;
+            assert_eq!(revealed(&w, client, &staged, list).await.record_count, 3);
+        }
+        for (client, n, unsubscribed) in [(&w.alice, 1, true), (&w.alice, 0, false), (&w.bob, 1, false)] {
+            let came = client.seen(&format!("/contacts?email={}", email(n))).await;
+            assert_eq!(came[0]["unsubscribed_at"].is_string(), unsubscribed, "{came}");
+        }
     })
     .await;
 }
@@ -179,6 +200,48 @@ async fn an_import_waits_for_a_chunk_and_takes_what_it_needs_of_it() {
         assert_eq!(made["record_count"], 1, "{made}");
         assert_eq!(contacts(&w.alice, 7).await, 1);
         assert_eq!(w.bob.seen("/contact_imports").await, json!([]));
+    })
+    .await;
+}
+
+/// Ends what a test holds, once somebody waits for it.
+async fn let_go(w: &World, held: Held) {
+    held.is_waited_for(w).await;
+    held.commit().await;
+}
+
+/// On PostgreSQL, where the two run at once.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_adds_an_address_waits_for_a_list_that_is_about_to_be_seen() {
+    world(|w| async move {
+        let Some(held) = Held::begin(&w).await else { return };
+        let (list, key) = (list(0..ROWS), w.state().suppression_key);
+        let staged = filled(&w, &w.alice, &list, Timestamp::now()).await;
+        let scope = held.system.account(w.alice.account_id.parse().unwrap());
+        staged_imports::reveal(&scope, &key, staged, &list, Timestamp::now()).await.unwrap();
+        drop(scope);
+        let seventh = email(7);
+        let one = [seventh.as_str()];
+        let other = async { tokio::join!(import(&w.alice, &one), let_go(&w, held)).0 };
+        let made = tokio::time::timeout(DEADLINE, other).await.unwrap();
+        assert_eq!((&made["record_count"], &made["skipped"]), (&json!(0), &json!(1)), "{made}");
+        assert_eq!(contacts(&w.alice, 7).await, 1);
+        assert_eq!(import(&w.bob, &one).await["record_count"], 1);
+    })
+    .await;
+}
+
+/// On PostgreSQL, where both look before either has committed.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn of_two_lists_that_begin_at_once_the_second_finds_the_first() {
+    world(|w| async move {
+        let Some(held) = Held::begin(&w).await else { return };
+        let scope = held.system.account(w.alice.account_id.parse().unwrap());
+        assert!(staged_imports::begin(&scope, "first", Timestamp::now()).await.unwrap().is_some());
+        drop(scope);
+        let other = async { tokio::join!(begun(&w, &w.alice, Timestamp::now()), let_go(&w, held)).0 };
+        assert!(tokio::time::timeout(DEADLINE, other).await.unwrap().is_none());
+        assert!(begun(&w, &w.bob, Timestamp::now()).await.is_some());
     })
     .await;
 }

@@ -1,10 +1,16 @@
 //! `account_erase`: everything of one account goes, whoever is killed on the way, and nothing of another.
 
+use std::time::Duration;
+
+use ampout::clock::Timestamp;
 use serde_json::json;
 use testkit::{sink::Sink, wait::eventually};
 
-use super::{answer, counts, killed_at, rows_of_both, run, tables_of_accounts};
-use crate::support::{World, campaign, campaign::*, world};
+use super::{answer, counts, end_of, killed_at, prepared, rows_of_both, run, tables_of_accounts};
+use crate::{
+    models::staged,
+    support::{World, campaign, campaign::*, world},
+};
 
 const ERASE: [&str; 3] = ["account_erase", "account:alice@example.com", "confirm:alice@example.com"];
 
@@ -98,6 +104,24 @@ async fn killed_on_the_way_the_engine_ends_it() {
         eventually(campaign::DEADLINE, || async { has_ended(&w).await.then_some(()) }).await.unwrap();
         engine.stop().await;
         assert_eq!(left(&w).await, [("suppressions".to_owned(), 1)]);
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_list_that_was_being_stored_goes_at_once_and_that_of_another_account_is_gone_on_with() {
+    world(|w| async move {
+        let (mine, theirs) = (staged::list(0..3), staged::list(0..3));
+        staged::filled(&w, &w.alice, &mine, Timestamp::now()).await;
+        // For as long as the task may take.
+        let ahead = Timestamp::now().plus(Duration::from_secs(600));
+        let other = staged::filled(&w, &w.bob, &theirs, ahead).await;
+        let words = [&ERASE[..], &["format:json"]].concat();
+        // It waits a moment for what it takes for sending, and not for ten minutes.
+        end_of(&prepared(&w, &words).env("SMTP_FINAL_REPLY_SECONDS", "1")).await.json();
+        assert_eq!(left(&w).await, []);
+        assert!(has_ended(&w).await);
+        assert_eq!(staged::revealed(&w, &w.bob, &other, &theirs).await.record_count, 3);
     })
     .await;
 }

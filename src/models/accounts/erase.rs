@@ -73,6 +73,9 @@ pub async fn begin(scope: &Scope, now: Timestamp) -> ApiResult<()> {
 
 /// Marks all that the account has as deleted; answers whether anything was not. In the order of locks: the account, its
 /// periods, its campaigns, what is below them, its webhooks.
+///
+/// A list that is being stored (`staged_imports`) would be deleted in some minutes: it goes now. Nobody adds to it any more, nor
+/// has it seen, once the account is gone.
 async fn hide(scope: &Scope, now: Timestamp) -> ApiResult<bool> {
     periods::hold_all(scope).await?;
     let lock = lock_sql(scope.backend(), RowLock::Update);
@@ -83,7 +86,8 @@ async fn hide(scope: &Scope, now: Timestamp) -> ApiResult<bool> {
     for sql in [
         "UPDATE campaigns SET deleted_at = $2, status = CASE status WHEN 'active' THEN 'paused' ELSE status END \
          WHERE account_id = $1 AND deleted_at IS NULL",
-        "UPDATE contact_imports SET deleted_at = $2 WHERE account_id = $1 AND deleted_at IS NULL",
+        "UPDATE contact_imports SET deleted_at = $2 \
+         WHERE account_id = $1 AND (deleted_at IS NULL OR deleted_at > $2)",
     ] {
         changed += scope.execute(sql, [now.micros().into()]).await?;
     }
