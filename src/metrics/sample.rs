@@ -46,7 +46,8 @@ async fn read(system: &SystemScope, now: Timestamp) -> Result<Sample, sea_orm::D
     let clock = clock_sql(system.backend());
     // ix_smtp_credentials_wake
     let free = bounded(&format!(
-        "SELECT 1 AS one FROM smtp_credentials WHERE wake_at <= (SELECT {clock}) AND holder IS NULL"
+        "SELECT 1 AS one FROM smtp_credentials WHERE wake_at <= (SELECT {clock}) AND holder IS NULL \
+         AND next_send_at <= (SELECT {clock}) AND disabled_at IS NULL AND deleted_at IS NULL"
     ));
     // ix_smtp_credentials_holder
     let held = bounded("SELECT 1 AS one FROM smtp_credentials WHERE holder IS NOT NULL");

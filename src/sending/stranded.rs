@@ -61,7 +61,8 @@ pub async fn move_stranded(db: &Db, now: Timestamp) -> Result<u64, DbErr> {
 async fn move_off(system: &SystemScope, lane: Uuid, now: Timestamp) -> Result<u64, DbErr> {
     let other = "(SELECT o.id FROM smtp_credentials o JOIN smtp_credentials s ON s.account_id = o.account_id \
                  AND s.campaign_id = o.campaign_id \
-                 WHERE s.id = $1 AND o.disabled_at IS NULL AND o.deleted_at IS NULL ORDER BY o.wake_at, o.id LIMIT 1)";
+                 WHERE s.id = $1 AND o.disabled_at IS NULL AND o.deleted_at IS NULL ORDER BY o.wake_at IS NULL, \
+                 o.wake_at, o.id LIMIT 1)";
     let stranded = "SELECT e.id FROM enrollments e JOIN smtp_credentials s ON s.id = e.smtp_credential_id \
                     WHERE e.smtp_credential_id = $1 AND e.progress = 'waiting' \
                     AND (s.deleted_at IS NOT NULL OR (s.disabled_at <= $2 AND NOT e.lane_moved)) LIMIT 1000";

@@ -78,7 +78,7 @@ async fn gauges_are_read_from_the_database() {
         let empty = metrics::sample(&w.db(), ampout::clock::Timestamp::now()).await.unwrap();
         assert_eq!((empty.lanes_awake, empty.jobs_queued, empty.oldest_job_seconds), (0, 0, 0));
         Rows::of(w.alice.account_id.parse().unwrap()).store(&w.ctx.db).await;
-        w.sql("UPDATE smtp_credentials SET wake_at = 1, holder = NULL", []).await;
+        w.sql("UPDATE smtp_credentials SET wake_at = 1, next_send_at = 0, holder = NULL", []).await;
         w.sql("UPDATE deliveries SET state = 'deferred'", []).await;
         let job = "INSERT INTO jobs (id, name, args, status, run_at, max_attempts, created_at, updated_at) \
                    VALUES ($1, $2, '{}', 'queued', 1, 1, 1, 1)";
@@ -91,6 +91,13 @@ async fn gauges_are_read_from_the_database() {
         w.sql(job, [ampout::clock::new_id().into(), "a job".into()]).await;
         let full = metrics::sample(&w.db(), ampout::clock::Timestamp::now()).await.unwrap();
         assert_eq!((full.lanes_awake, full.jobs_queued), (1, 3));
+        for barred in ["disabled_at = 1", "deleted_at = 1", "next_send_at = 8000000000000000"] {
+            w.sql(&format!("UPDATE smtp_credentials SET {barred}"), []).await;
+            let resting = metrics::sample(&w.db(), ampout::clock::Timestamp::now()).await.unwrap();
+            assert_eq!(resting.lanes_awake, 0, "{barred}");
+            let back = "UPDATE smtp_credentials SET disabled_at = NULL, deleted_at = NULL, next_send_at = 0";
+            w.sql(back, []).await;
+        }
         assert!(full.oldest_job_seconds > 1_000_000_000);
         let deferred: Vec<i64> =
             full.deliveries.iter().filter(|it| it.0 == "deferred").map(|it| it.1).collect();

@@ -95,6 +95,24 @@ async fn what_was_started_leaves_a_deleted_lane_at_once_and_goes_out_by_the_othe
     .await;
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_moves_goes_where_somebody_looks_soonest() {
+    world(|w| async move {
+        let sink = Sink::start().await.unwrap();
+        let (id, lanes) = started(&w, &sink).await;
+        let path = format!("/campaigns/{id}/smtp_credentials");
+        let third = json!({ "smtp_credential": credential(&sink, "three@sender.test") });
+        let third = w.alice.made(&path, &third).await;
+        disable(&w, &lanes[0], 1).await;
+        // Nobody looks at the second.
+        w.sql("UPDATE smtp_credentials SET wake_at = NULL", []).await;
+        let third_id: uuid::Uuid = third["id"].as_str().unwrap().parse().unwrap();
+        w.sql("UPDATE smtp_credentials SET wake_at = 1 WHERE id = $1", [third_id.into()]).await;
+        assert_eq!((moved(&w).await, waiting_on(&w, &third).await), (2, 2));
+    })
+    .await;
+}
+
 /// It was enabled and disabled again after it had been found, before its campaign was locked.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_waits_stays_on_a_lane_whose_day_began_anew() {

@@ -4,7 +4,10 @@
 //! without a point, and `url_encode` writes `%20` for a space.
 
 use chrono::{DateTime, NaiveDate, NaiveDateTime};
-use liquid_core::{Value, ValueView};
+use liquid_core::{Value, ValueView, model};
+
+/// What the library calls the type of its times.
+const TIME: &str = "date time";
 
 /// What of a filter is mended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -42,22 +45,24 @@ impl Dialect {
     }
 
     /// What is given in place of the output for such an input.
-    pub(super) fn behind(self, output: Value) -> Value {
+    pub(super) fn behind(self, input: &dyn ValueView, output: Value) -> Value {
         match (self, output.as_array()) {
             (Self::Letters, Some(letters)) => {
                 let text: Vec<_> = letters.values().map(|letter| letter.to_kstr().into_owned()).collect();
                 Value::scalar(text.concat())
             }
+            // Without a format it gives back what it got.
+            (Self::Time, None) if output.type_name() == TIME => input.to_value(),
             _ => output,
         }
     }
 }
 
-/// A time as the library reads it. One without an offset is UTC.
-fn time(text: &str) -> Option<String> {
+/// A time of the library's. One without an offset is UTC.
+fn time(text: &str) -> Option<model::DateTime> {
     let zoned = DateTime::parse_from_rfc3339(text).ok();
     let local = || NaiveDateTime::parse_from_str(text, "%Y-%m-%dT%H:%M:%S%.f").ok();
     let day = || NaiveDate::parse_from_str(text, "%Y-%m-%d").ok()?.and_hms_opt(0, 0, 0);
     let time = zoned.or_else(|| Some(local().or_else(day)?.and_utc().fixed_offset()))?;
-    Some(time.format("%Y-%m-%d %H:%M:%S %z").to_string())
+    model::DateTime::from_str(&time.format("%Y-%m-%d %H:%M:%S%.f %z").to_string())
 }

@@ -178,7 +178,9 @@ impl Filter for GuardedFilter {
         charge(runtime, if unbounded { WORK_BYTES } else { weight(input) })?;
         // Integer overflow and odd dates panic in the library; a panic must not cost more than the value.
         let value = catch_unwind(AssertUnwindSafe(|| match self.dialect.before(input) {
-            Some(instead) => self.inner.evaluate(&instead, runtime).map(|output| self.dialect.behind(output)),
+            Some(instead) => {
+                self.inner.evaluate(&instead, runtime).map(|output| self.dialect.behind(input, output))
+            }
             None => self.inner.evaluate(input, runtime),
         }));
         let value = value.ok().and_then(Result::ok).unwrap_or(Value::Nil);

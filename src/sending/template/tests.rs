@@ -70,6 +70,8 @@ fn html(source: &str) -> String {
      {{ '2024-02-30' | date: '%d' }}",
     "29.02.2024 29 23:30 -0500 10 11 +0000 2024-02-30"
 )]
+#[case("{{ '2024-02-29' | date: '' }} {{ '2024-02-29T10:00:00.25Z' | date: '%L' }}", "2024-02-29 250")]
+#[case("{{ '1234' | slice: 0, 2 | plus: 1 }}", "13")]
 #[case(
     "{{ 'é😀ß' | size }} {{ 'é😀ß' | slice: -1 }} {{ 'é😀ß' | slice: 1, 5 }} {{ 'a,b,c' | split: ',' | slice: 1, 2 | join: '+' }} \
      {{ 'a,b' | split: ',' | size }} {{ company | size }}",
@@ -306,6 +308,7 @@ fn a_value_holds_256_kib_and_not_a_byte_more() {
         "{{ custom.long | append: custom.long | append: custom.long | append: custom.long | upcase }}";
     assert_eq!(length(linear.to_owned()), Ok(32_768));
     assert_eq!(length("{{ custom.long | upcase | size }}".repeat(200)), Ok(800), "some megabytes of work");
+    assert_eq!(length("{{ custom.long | slice: 0, 8192 }}".to_owned()), Ok(8_192), "a slice is a text");
 }
 
 #[test]
