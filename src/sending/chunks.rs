@@ -119,6 +119,7 @@ mod tests {
     #[case::many_taken_before([vec![answered(250); 99], vec![answered(451); 10]].concat(), true, true)]
     #[case::many_taken_long_before([vec![answered(250); 99], vec![answered(451); 11]].concat(), false, false)]
     #[case::taken_before_and_not_known_any_more(vec![answered(250), NONE], true, false)]
+    #[case::taken_late_by_another_behind_the_same_name(vec![NONE, answered(250)], true, false)]
     #[case::taken_by_another_behind_the_same_name(vec![NONE, answered(250), answered(451)], false, false)]
     #[tokio::test]
     async fn a_server_that_takes_none_is_sent_none_and_others_are(

@@ -181,6 +181,16 @@ mod tests {
 
     use super::*;
 
+    #[test]
+    fn a_step_weighs_its_texts_twice_and_each_tag_of_either_kind() {
+        let of = |html: &str, text: Option<&str>| {
+            size(&("Hi".to_owned(), html.to_owned(), text.map(str::to_owned)))
+        };
+        assert_eq!(of("<p>", None), 2 * (2 + 3));
+        assert_eq!(of("{% if email %}{{email}}{% endif %}", None), 2 * (2 + 34) + 3 * TAG);
+        assert_eq!(of("<p>", Some("{% if email %}x{% endif %}")), 2 * (2 + 3 + 26) + 2 * TAG);
+    }
+
     #[tokio::test]
     async fn large_programs_make_room_for_each_other() {
         let stored: Stored = ("Hello".to_owned(), "{{email}}".repeat(2_000), None);

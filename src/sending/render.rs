@@ -194,6 +194,8 @@ mod tests {
             ("a</body><!-- </body> -->", "a|</body><!-- </body> -->"),
             ("<!--[if mso]></body><![endif]-->a</Body >", "<!--[if mso]></body><![endif]-->a|</Body >"),
             ("a<!--></body>", "a<!-->|</body>"),
+            ("<!--></body>", "<!-->|</body>"),
+            ("<p>a</p><!-- b --></body>", "<p>a</p><!-- b -->|</body>"),
             ("a<!-- b </body>", "a|<!-- b </body>"),
             ("a</body><!-- b", "a|</body><!-- b"),
             ("é</bodyé</bod", "é|</bodyé</bod"),

@@ -11,7 +11,7 @@ use serde_json::{Value as Json, json};
 use tokio::sync::{Semaphore, mpsc::UnboundedReceiver};
 use uuid::Uuid;
 
-use super::{Act, WORKER, gated, probe, queue, run_until, store};
+use super::{Act, WORKER, gated, gated_probe, probe, queue, run_until, store};
 use crate::support::{World, world};
 
 /// Slots of a process, as the queue has them.
@@ -57,6 +57,34 @@ async fn short_jobs_find_a_slot_beside_those_that_take_long_of_however_many_acco
             for _ in 0..SLOTS * 3 / 2 {
                 begun(&mut long).await;
             }
+        })
+        .await;
+        assert_eq!(running(&world).await, 0);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn short_jobs_take_no_place_of_those_that_take_long() {
+    world(async |world| {
+        let (queue, gate) = (queue(&world), Arc::new(Semaphore::new(0)));
+        let mut short = gated_probe(&queue, Act::Succeed, Arc::clone(&gate)).await;
+        let mut long = gated(&queue, READ_TABLE, Act::Succeed, Arc::clone(&gate)).await;
+        for number in 0..4 {
+            store(&world, number).await;
+        }
+        for _ in 0..SLOTS / 2 {
+            stored(&world, READ_TABLE, &Uuid::now_v7().to_string()).await;
+        }
+        // All of them run at once: none ends before the gate is open.
+        run_until(&world, &queue, async {
+            for _ in 0..4 {
+                short.recv().await.unwrap();
+            }
+            for _ in 0..SLOTS / 2 {
+                begun(&mut long).await;
+            }
+            gate.add_permits(SLOTS);
         })
         .await;
         assert_eq!(running(&world).await, 0);

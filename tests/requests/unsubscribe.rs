@@ -165,6 +165,23 @@ async fn a_click_is_about_what_went_to_its_address_whatever_addresses_the_contac
 }
 
 #[tokio::test]
+async fn an_address_is_kept_for_what_was_sent_by_campaigns_that_are_there() {
+    world(|w| async move {
+        let (jo, _) = look_alikes(&w).await;
+        let gone = campaign(&w, &w.alice, None).await;
+        enroll(&w, &w.alice, gone, jo, Progress::Waiting).await;
+        w.sql("UPDATE campaigns SET deleted_at = 1 WHERE id = $1", [gone.into()]).await;
+        let finish = "UPDATE enrollments SET status = 'sent', progress = 'finished' WHERE account_id = $1";
+        scope(&w, &w.alice).execute(finish, []).await.unwrap();
+        let change = serde_json::json!({"contact": {"email": "new@example.com"}});
+        w.alice.patch(&format!("/contacts/{jo}"), &change).await.assert_status_ok();
+        assert_eq!(count(&w, &w.alice, "former_addresses WHERE account_id = $1").await, 1);
+        assert_eq!(count(&w, &w.bob, "former_addresses WHERE account_id = $1").await, 0);
+    })
+    .await;
+}
+
+#[tokio::test]
 async fn a_link_works_when_its_contact_and_campaign_are_gone() {
     world(|w| async move {
         let (contact_id, jo) = look_alikes(&w).await;

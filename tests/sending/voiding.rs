@@ -3,7 +3,7 @@
 use ampout::{
     clock::Timestamp,
     engine::{recover, sweep},
-    sending::ledger::{Holder, Marking, bereaved, name_dead_holders, void},
+    sending::ledger::{Holder, Marking, are_holders_unnamed, bereaved, name_dead_holders, void},
     tenancy::{Conn, SystemScope},
 };
 use rstest::rstest;
@@ -22,6 +22,10 @@ async fn voided(w: &World, holder: Holder) -> Vec<(Uuid, Uuid)> {
 
 async fn bereaved_now(w: &World) -> Vec<Uuid> {
     bereaved(&SystemScope::new(Conn::Pool(w.db().pool().clone()))).await.unwrap()
+}
+
+async fn are_unnamed(w: &World) -> bool {
+    are_holders_unnamed(&SystemScope::new(Conn::Pool(w.db().pool().clone()))).await.unwrap()
 }
 
 async fn named(w: &World) -> u64 {
@@ -46,12 +50,15 @@ async fn what_the_dead_held_without_saying_so_in_the_enrollment_is_found() {
         process(&w, &mine, false).await;
         let claimed = claim(&w, &mine, 2).await;
         with_ledger(&w, async |ledger| ledger.mark(None, claimed[0].ticket(), [0; 32]).await).await.unwrap();
+        assert!(!are_unnamed(&w).await, "each says who holds it");
         w.sql("UPDATE enrollments SET process_id = NULL", []).await;
+        assert!(are_unnamed(&w).await);
         assert_eq!(named(&w).await, 0, "it lives");
         w.sql("UPDATE engine_processes SET dead_at = 1", []).await;
         assert!(bereaved_now(&w).await.is_empty());
         assert!(recover(&w.state()).await.unwrap());
         assert_eq!((in_state(&w, "uncertain").await, in_state(&w, "queued").await), (1, 1));
+        assert!(!are_unnamed(&w).await, "none is held any more");
     })
     .await;
 }

@@ -75,6 +75,8 @@ mod tests {
             auth_login: true,
         };
         assert_eq!(all, expected);
+        let reply = Reply::new(250, ["x", "STARTTLS", "AUTH LOGIN"].map(str::to_owned).to_vec());
+        assert_eq!(crate::sending::smtp::fuzzing::offers(&reply), ["STARTTLS", "LOGIN"]);
         assert_eq!(read(&["STARTTLS"]), Features::default());
         assert!(read(&["x", "AUTH=LOGIN"]).auth_login);
         assert!(!read(&["x", "AUTHPLAIN", "AUTH"]).auth_plain);

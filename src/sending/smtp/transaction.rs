@@ -139,7 +139,7 @@ impl SmtpConnection {
         let until = Instant::now() + self.timeouts.final_reply;
         let wrote = within(self.timeouts.body, self.wire.write_on(text, &mut written)).await;
         if let Err(broken) = &wrote
-            && written < end
+            && !may_be_whole(written, end)
         {
             return self.not_sent(*broken);
         }
@@ -256,6 +256,19 @@ impl SmtpConnection {
     }
 }
 
+/// Whether the server may have all of a message that ends at `end`, of which so much was written. Pure.
+const fn may_be_whole(written: usize, end: usize) -> bool {
+    written >= end
+}
+
 async fn within<T>(limit: Duration, work: impl Future<Output = Result<T, Broken>>) -> Result<T, Broken> {
     timeout(limit, work).await.unwrap_or(Err(Broken::Timeout))
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn a_message_that_was_written_to_its_last_byte_may_be_there() {
+        assert_eq!([4, 5, 6].map(|written| super::may_be_whole(written, 5)), [false, true, true]);
+    }
 }

@@ -42,6 +42,21 @@ async fn a_message_arrives_byte_for_byte_over_starttls() {
     assert!(sink.messages().iter().all(|it| it.raw.as_ref() == message && it.is_to("b@y.test")));
 }
 
+/// What a message of 70 kB was written from is kept for the next, what one of 700 kB was is not.
+#[tokio::test]
+async fn the_room_of_a_message_is_kept_for_the_next_unless_it_grew_large() {
+    let sink = Sink::start().await.unwrap();
+    let mut connection =
+        SmtpConnection::open(&dialer(&sink, true), &endpoint(sink.port()), &timeouts()).await.unwrap();
+    for (lines, is_kept) in [(5_000, true), (50_000, false)] {
+        let message = "a line of it\r\n".repeat(lines);
+        let offered = connection.offer(&ENVELOPE).await.unwrap();
+        let outcome = connection.data(offered, message.as_bytes(), None, &|| true).await;
+        assert!(matches!(outcome, DataOutcome::Accepted(_)), "{outcome:?}");
+        assert_eq!(connection.scratch.capacity() >= message.len(), is_kept);
+    }
+}
+
 #[tokio::test]
 async fn a_wrong_password_is_an_auth_failure() {
     let sink = Sink::builder().tls(Tls::StartTls).auth("me", "other").start().await.unwrap();
