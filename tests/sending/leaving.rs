@@ -210,7 +210,7 @@ async fn a_sender_that_is_corrected_is_tried_again_at_once() {
         let later = Timestamp::from_micros(Timestamp::now().micros() + HOUR);
         let path = format!("/campaigns/{}/smtp_credentials/{}", mine.campaign_id, mine.credential_id);
         let change = async |fields: serde_json::Value| {
-            w.alice.patch(&path, &json!({"smtp_credential": fields})).await.assert_status_ok()
+            w.alice.patch(&path, &json!({"smtp_credential": fields})).await.assert_status_ok();
         };
         let correct = async || change(json!({"smtp_password": "again"})).await;
         let rests = async |lane: &Lane| {
