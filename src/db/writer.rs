@@ -173,7 +173,8 @@ pub(super) async fn apart<T: Send + 'static>(
     tokio::spawn(work).await.map_err(|_| lost())
 }
 
-/// Does it apart for one who cannot wait: what follows where something is dropped. Without a runtime the process is at its end, and so is the transaction.
+/// Does it apart for one who cannot wait: what follows where something is dropped. Without a runtime the process is at its
+/// end, and so is the transaction.
 pub fn leave(work: impl Future<Output = ()> + Send + 'static) {
     if let Ok(runtime) = Handle::try_current() {
         drop(runtime.spawn(work));
